@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+#include <xylem/abi.h>
+
+int main()
+{
+    return 0;
+}

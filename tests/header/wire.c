@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+#include <xylem/wire.h>
+
+int main(void)
+{
+    return 0;
+}

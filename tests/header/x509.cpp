@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+#include <xylem/x509.h>
+
+int main()
+{
+    return 0;
+}
