@@ -207,9 +207,11 @@ struct xylem_tenancies {
 
 /* A slot of a table of sources: [63:40] tag, [39:32] flags, [31:0] ref of the source's xylem_anchor;
  * 0: empty. */
-#define XYLEM_SLOT_ALLOW       0x01u
-#define XYLEM_SLOT_PERMISSIONS 0x02u /* has L7 permissions; denies at L4 whatever they say */
-#define XYLEM_SLOT_DETAIL      0x04u /* xylem_destination.details knows more about this one */
+#define XYLEM_SLOT_ALLOW         0x01u
+#define XYLEM_SLOT_PERMISSIONS   0x02u /* has L7 permissions; denies at L4 whatever they say */
+#define XYLEM_SLOT_DETAIL        0x04u /* xylem_destination.details knows more about this one */
+#define XYLEM_SLOT_ANY_NAME      0x08u /* the source is (namespace, "*") */
+#define XYLEM_SLOT_ANY_NAMESPACE 0x10u /* the source is ("*", "*") */
 
 /* Which forms of source a destination has, so that a form that it has not costs nothing. */
 #define XYLEM_FORM_EXACT         0x1u
@@ -232,7 +234,7 @@ struct xylem_details {
 
 /* All that is said about one destination hangs off one root and changes by one store. Up to
  * XYLEM_SOURCES_INLINE sources stand in `slots` here; beyond, `slots` is a list of 1 << shard_bits refs of
- * xylem_sources, chosen by the top bits of the source's hash (two refs a word). */
+ * xylem_sources (two refs a word), chosen by the top bits of the source's hash; neighbours may be the same. */
 #define XYLEM_SOURCES_INLINE 512u
 
 struct xylem_destination {
@@ -245,9 +247,11 @@ struct xylem_destination {
     uint32_t seed;
     uint32_t probe_max;
     xylem_ref details; /* xylem_details; 0: none */
+    uint32_t any_name_count;
+    uint32_t any_namespace_count;
     __extension__ uint64_t slots[];
 };
-XYLEM_STATIC_ASSERT(sizeof(struct xylem_destination) == 48, "layout changed: raise XYLEM_ABI_MAJOR");
+XYLEM_STATIC_ASSERT(sizeof(struct xylem_destination) == 56, "layout changed: raise XYLEM_ABI_MAJOR");
 
 struct xylem_sources {
     struct xylem_object object;
@@ -255,9 +259,11 @@ struct xylem_sources {
     uint32_t seed;
     uint32_t probe_max;
     uint32_t count;
+    uint32_t bits; /* local depth: how many top bits all hashes here share */
+    uint32_t reserved;
     __extension__ uint64_t slots[];
 };
-XYLEM_STATIC_ASSERT(sizeof(struct xylem_sources) == 32, "layout changed: raise XYLEM_ABI_MAJOR");
+XYLEM_STATIC_ASSERT(sizeof(struct xylem_sources) == 40, "layout changed: raise XYLEM_ABI_MAJOR");
 
 /* How a SPIFFE ID becomes (partition, namespace, service). `fast_prefix` is the whole beginning of an ID of
  * default/default in this datacenter, up to the service name: one compare decides the usual case. Patterns

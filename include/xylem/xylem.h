@@ -1089,13 +1089,13 @@ static XYLEM_COLD_ int xylem_deny_unready_(const struct xylem_reader *reader, st
                                     : XYLEM_WHY_STALE);
 }
 
-/* Can this section answer at all? */
-static XYLEM_HOT_ int xylem_is_ready_(const struct xylem_reader *reader)
+/* Can this section answer? Call behind the sampling of the version: superseding raises it, too. */
+static XYLEM_HOT_ int xylem_is_ready_(const struct xylem_reader *reader,
+                                      const struct xylem_region_header *policy)
 {
-    const struct xylem_set_ *set = reader->set;
-    /* [publish] superseded is stored after the last denial that this region will ever get. */
-    return XYLEM_LIKELY_(set && !(__atomic_load_n(&set->policy->superseded, __ATOMIC_ACQUIRE) |
-                                  __atomic_load_n(&reader->client->stale, __ATOMIC_RELAXED)));
+    /* [publish] superseded is stored behind the last denial that this region will ever get. */
+    return XYLEM_LIKELY_(!(__atomic_load_n(&policy->superseded, __ATOMIC_ACQUIRE) |
+                           __atomic_load_n(&reader->client->stale, __ATOMIC_RELAXED)));
 }
 
 /* Walks the destinations that may speak for the target, most exact first. */
@@ -1136,12 +1136,15 @@ static XYLEM_HOT_ int xylem_authorize_in_section_(struct xylem_reader *reader, s
                                                   struct xylem_verdict *verdict)
 {
     xylem_verdict_clear_(verdict);
-    if (XYLEM_UNLIKELY_(!xylem_is_ready_(reader)))
+    const struct xylem_set_ *set = reader->set;
+    if (XYLEM_UNLIKELY_(!set))
         return xylem_deny_unready_(reader, verdict);
-    const struct xylem_region_header *policy = reader->set->policy;
-    /* [publish] Before the look-up; the writer raises it behind the publication: an old verdict never carries
-     * the new version. */
+    const struct xylem_region_header *policy = set->policy;
+    /* [publish] Before the look-up; the writer raises it behind the publication: an old verdict never carries the
+     * new version. */
     verdict->policy_version = __atomic_load_n(&policy->policy_version, __ATOMIC_ACQUIRE);
+    if (XYLEM_UNLIKELY_(!xylem_is_ready_(reader, policy)))
+        return xylem_deny_unready_(reader, verdict);
     struct xylem_source_ source;
     int why = xylem_parse_uri_(policy, peer->uri.data, peer->uri.size, &source);
     if (XYLEM_UNLIKELY_(why))
