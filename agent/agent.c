@@ -79,18 +79,25 @@ static int on_want(void *argument, struct publication_client *client, const char
 
 /* --- starting --- */
 
-static int make_directory(const char *path, mode_t mode, struct error *error)
+/* Other users have to reach the sockets in it; what is made elsewhere keeps its mode. */
+static int make_run_directory(const char *path, struct error *error)
 {
-    if (mkdir(path, mode) == 0 || errno == EEXIST)
-        return 0;
-    return error_errno(error, "directory %s cannot be made; make it, or let systemd (RuntimeDirectory=)",
-                       path);
+    if (mkdir(path, 0755) == -1)
+        return errno == EEXIST
+                   ? 0
+                   : error_errno(
+                         error,
+                         "run_directory %s cannot be made; make it, or let systemd (RuntimeDirectory=)",
+                         path);
+    if (chmod(path, 0755) == -1) /* the umask took that away */
+        return error_errno(error, "run_directory %s", path);
+    return 0;
 }
 
 /* What has to be read before the store's thread takes the database. */
 static int load(struct agent *agent, struct error *error)
 {
-    int code = make_directory(agent->config->run_directory, 0755, error);
+    int code = make_run_directory(agent->config->run_directory, error);
     if (!code)
         code = store_open(agent->config->state_directory, &agent->store, error);
     if (!code && agent->config->key_file)

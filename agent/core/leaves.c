@@ -305,6 +305,7 @@ static void issue(struct leaf *leaf)
         .dns_count = leaf->dns.count,
         .ip = (const char *const *)leaf->ip.items,
         .ip_count = leaf->ip.count,
+        .unlimited = leaf->info.version == 0 && !leaf->info.requested,
     };
     if (leaf->under_way || leaf->gone)
         return;
@@ -312,7 +313,10 @@ static void issue(struct leaf *leaf)
     if (leaves->identity->ops->request_leaf(leaves->identity, &request, on_made, leaf, &error) == 0)
         return;
     leaf->under_way = false;
-    note_failure(leaf, &error);
+    if (error.code == ERROR_BUSY) /* a limit of the source's: our turn comes, and nothing is wrong */
+        leaf->retry_at = now_sec() + 1 + random_below(3);
+    else
+        note_failure(leaf, &error);
 }
 
 /* --- when --- */

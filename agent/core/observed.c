@@ -51,7 +51,7 @@ struct observed {
     size_t pairs_max, pair_count;
     uint64_t next_id;
     uint64_t allowed, denied;
-    size_t tracked; /* slots with baselines */
+    size_t tracked;  /* slots with baselines */
     uint64_t number; /* of this harvest, from 1 */
     size_t budget;
     bool overran;      /* somebody had to wait the last time */
@@ -68,7 +68,8 @@ struct observed *observed_new(size_t pairs_max)
     observed->pairs = calloc(pairs_max, sizeof *observed->pairs);
     observed->pairs_max = pairs_max;
     observed->next_id = 1;
-    if (!observed->pairs || hash_map_init(&observed->by_client) != 0 || hash_map_init(&observed->by_name) != 0) {
+    if (!observed->pairs || hash_map_init(&observed->by_client) != 0 ||
+        hash_map_init(&observed->by_name) != 0) {
         observed_free(observed);
         return NULL;
     }
@@ -193,7 +194,8 @@ static bool copy_counter(const struct xylem_counter *entry, struct xylem_counter
     const uint64_t *from = (const uint64_t *)(const void *)entry;
     for (size_t i = 0; i < sizeof read.words / sizeof *read.words; i++)
         read.words[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_ACQUIRE); /* the words before the second look; pairs with xylem_claim_counter_() */
+    __atomic_thread_fence(
+        __ATOMIC_ACQUIRE); /* the words before the second look; pairs with xylem_claim_counter_() */
     if (__atomic_load_n(&entry->generation, __ATOMIC_RELAXED) != generation)
         return false;
     *copy = read.counter;
@@ -206,7 +208,8 @@ static uint64_t growth(uint64_t now, uint64_t before)
     return now > before ? now - before : 0;
 }
 
-static void harvest_counter(struct observed *observed, struct baseline *baseline, const struct xylem_counter *counter)
+static void harvest_counter(struct observed *observed, struct baseline *baseline,
+                            const struct xylem_counter *counter)
 {
     bool same = baseline->hash == counter->hash && baseline->generation == counter->generation;
     uint64_t allowed = growth(counter->allowed, same ? baseline->allowed : 0);
@@ -247,8 +250,8 @@ static void harvest_counters(struct observed *observed, struct slot_state *state
 
 /* The counters are looked at only when the slot's totals have moved: what nobody has touched is not read, and a page
  * that its client has never written takes no memory because of us. */
-static bool harvest_slot(struct observed *observed, struct slot_state *state, const struct xylem_reader_page *page,
-                         uint32_t slot_capacity, uint32_t index)
+static bool harvest_slot(struct observed *observed, struct slot_state *state,
+                         const struct xylem_reader_page *page, uint32_t slot_capacity, uint32_t index)
 {
     const struct xylem_reader_slot *slot = &page->slots[index];
     uint64_t allowed = __atomic_load_n(&slot->allowed, __ATOMIC_RELAXED);
@@ -262,9 +265,10 @@ static bool harvest_slot(struct observed *observed, struct slot_state *state, co
     add(&observed->denied, growth(denied, state->denied));
     state->allowed = allowed;
     state->denied = denied;
-    harvest_counters(observed, state,
-                     (const struct xylem_counter *)(const void *)((const uint8_t *)page +
-                                                                  xylem_reader_counters_offset(slot_capacity, index)));
+    harvest_counters(
+        observed, state,
+        (const struct xylem_counter *)(const void *)((const uint8_t *)page +
+                                                     xylem_reader_counters_offset(slot_capacity, index)));
     return true;
 }
 
@@ -287,7 +291,8 @@ static struct page_state *get_page(struct observed *observed, uint64_t client_id
     return page;
 }
 
-void observed_page(void *context, uint64_t client_id, const struct xylem_reader_page *page, uint32_t slot_capacity)
+void observed_page(void *context, uint64_t client_id, const struct xylem_reader_page *page,
+                   uint32_t slot_capacity)
 {
     struct observed *observed = context;
     struct page_state *state = get_page(observed, client_id, slot_capacity);
@@ -357,8 +362,8 @@ size_t observed_count(const struct observed *observed)
     return observed->pair_count;
 }
 
-void observed_each(const struct observed *observed, void (*visit)(void *context, const struct observed_pair *pair),
-                   void *context)
+void observed_each(const struct observed *observed,
+                   void (*visit)(void *context, const struct observed_pair *pair), void *context)
 {
     for (size_t i = 0; i < observed->pair_count; i++)
         visit(context, &observed->pairs[i].public);

@@ -571,56 +571,6 @@ static bool add_name(struct scope_entry *entry, const char *service)
     return true;
 }
 
-/* Nothing more is published there, and whoever still may have the other services of it moves to a new region. */
-static void abandon(struct publication *publication, struct scope_entry *entry, const char *gone)
-{
-    struct scope *fresh = NULL;
-    if (!entry->scope)
-        return;
-    if (entry->service_count > 0) {
-        if (scope_create(&fresh, publication->grace, entry->region_bytes, publication->next_region_id++,
-                         publication->hash_seed) != 0)
-            fresh = NULL;
-        for (size_t i = 0; fresh && i < entry->service_count; i++)
-            scope_copy_leaf(fresh, entry->scope, entry->services[i]);
-    }
-    scope_remove_leaf(entry->scope, gone);
-    if (bury(publication, NULL, entry->scope))
-        entry->scope = fresh;
-    else
-        scope_destroy(fresh);
-    want_sets(publication);
-}
-
-int publication_add_service(struct publication *publication, const char *service,
-                            const struct config_access *access, uint64_t doors, struct error *error)
-{
-    size_t index;
-    struct scope_entry *old = find_entry(publication, service, &index);
-    if (old && old->doors == doors && same_access(&old->access, access))
-        return 0;
-    struct scope_entry *entry = entry_for(publication, access, doors);
-    if (!entry || !add_name(entry, service))
-        return error_set(error, ERROR_SYSTEM, "service \"%s\": no memory", service);
-    if (!old)
-        return 0;
-    free(old->services[index]);
-    old->services[index] = old->services[--old->service_count];
-    abandon(publication, old, service);
-    return 1;
-}
-
-void publication_remove_service(struct publication *publication, const char *service)
-{
-    size_t index;
-    struct scope_entry *entry = find_entry(publication, service, &index);
-    if (!entry)
-        return;
-    free(entry->services[index]);
-    entry->services[index] = entry->services[--entry->service_count];
-    abandon(publication, entry, service);
-}
-
 static int grow_scope(struct publication *publication, struct scope_entry *entry)
 {
     struct scope *fresh;
@@ -651,6 +601,73 @@ static int grow_scope(struct publication *publication, struct scope_entry *entry
     entry->region_bytes = bytes;
     want_sets(publication);
     return 0;
+}
+
+/* Nothing more is published there, and whoever still may have the other services of it moves to a new region. */
+static void abandon(struct publication *publication, struct scope_entry *entry)
+{
+    struct scope *fresh = NULL;
+    if (!entry->scope)
+        return;
+    if (entry->service_count > 0) {
+        if (scope_create(&fresh, publication->grace, entry->region_bytes, publication->next_region_id++,
+                         publication->hash_seed) != 0)
+            fresh = NULL;
+        for (size_t i = 0; fresh && i < entry->service_count; i++)
+            scope_copy_leaf(fresh, entry->scope, entry->services[i]);
+    }
+    if (bury(publication, NULL, entry->scope))
+        entry->scope = fresh;
+    else
+        scope_destroy(fresh);
+    want_sets(publication);
+}
+
+/* Those who keep access go on with the leaf that there is, until the new one replaces it. */
+static int carry_leaf(struct publication *publication, struct scope_entry *to, const struct scope_entry *from,
+                      const char *service)
+{
+    if (!from->scope)
+        return 0;
+    int code = to->scope ? 0 : grow_scope(publication, to);
+    while (!code && (code = scope_copy_leaf(to->scope, from->scope, service)) == -ENOSPC)
+        code = grow_scope(publication, to);
+    return code;
+}
+
+int publication_add_service(struct publication *publication, const char *service,
+                            const struct config_access *access, uint64_t doors, struct error *error)
+{
+    size_t index;
+    struct scope_entry *old = find_entry(publication, service, &index);
+    if (old && old->doors == doors && same_access(&old->access, access))
+        return 0;
+    struct scope_entry *entry = entry_for(publication, access, doors);
+    if (!entry || !add_name(entry, service))
+        return error_set(error, ERROR_SYSTEM, "service \"%s\": no memory", service);
+    if (!old)
+        return 0;
+    int code = carry_leaf(publication, entry, old, service);
+    if (code)
+        log_warning(log_message("leaf could not be carried over; there is none until the new one"),
+                    log_text("service", service));
+    free(old->services[index]);
+    old->services[index] = old->services[--old->service_count];
+    abandon(publication, old);
+    return 1;
+}
+
+void publication_remove_service(struct publication *publication, const char *service)
+{
+    size_t index;
+    struct scope_entry *entry = find_entry(publication, service, &index);
+    if (!entry)
+        return;
+    free(entry->services[index]);
+    entry->services[index] = entry->services[--entry->service_count];
+    if (entry->scope)
+        scope_remove_leaf(entry->scope, service);
+    abandon(publication, entry);
 }
 
 int publication_put_leaf(struct publication *publication, const char *service, const struct scope_leaf *leaf,

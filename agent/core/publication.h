@@ -75,8 +75,8 @@ void publication_contact(struct publication *publication);
 
 /* Who may read a service's leaf decides which scope region it is in: those on the access list, through a door that
  * hands this service out (`doors`: bit n for the n-th attach socket; services that differ here never share a region).
- * Copies `access`. Registering a known service with another list moves it: its leaf is withdrawn from the old region,
- * and 1 is returned, because whoever lost access still has the old key: issue a new one. */
+ * Copies `access`. Registering a known service with another list moves it, with its leaf, and 1 is returned: whoever
+ * lost access still has the key, so issue a new one. The old region gets nothing more. */
 int publication_add_service(struct publication *publication, const char *service,
                             const struct config_access *access, uint64_t doors, struct error *error);
 void publication_remove_service(struct publication *publication, const char *service);

@@ -51,6 +51,7 @@ struct source_leaf_request {
     size_t dns_count;
     const char *const *ip; /* text */
     size_t ip_count;
+    bool unlimited; /* what this node needs before it is ready: rate limits are for everything else */
 };
 
 /* Owned by whoever holds it; source_leaf_free() wipes the key. */
