@@ -156,12 +156,10 @@ static void publish_leaf(struct scope *scope, struct xylem_anchor *anchor,
     region_retire(scope->region, old_ref);
 }
 
-int scope_put_leaf(struct scope *scope, const char *service, const struct scope_leaf *leaf)
+/* Publishes an object that was made for this service; takes it over, also when it fails. */
+static int put_object(struct scope *scope, const char *service, struct xylem_leaf_object *object)
 {
     size_t size = strlen(service);
-    if (size == 0 || size > XYLEM_NAME_MAX || leaf->leaf_der_size > leaf->chain_der_size)
-        return -EINVAL;
-    struct xylem_leaf_object *object = make_leaf(scope->region, leaf);
     if (!object)
         return -ENOSPC;
     struct xylem_anchor *anchor = directory_find(&scope->leaves, 0, (const uint8_t *)service, size);
@@ -176,6 +174,29 @@ int scope_put_leaf(struct scope *scope, const char *service, const struct scope_
     }
     publish_leaf(scope, anchor, object);
     return 0;
+}
+
+int scope_put_leaf(struct scope *scope, const char *service, const struct scope_leaf *leaf)
+{
+    size_t size = strlen(service);
+    if (size == 0 || size > XYLEM_NAME_MAX || leaf->leaf_der_size > leaf->chain_der_size)
+        return -EINVAL;
+    return put_object(scope, service, make_leaf(scope->region, leaf));
+}
+
+int scope_copy_leaf(struct scope *to, const struct scope *from, const char *service)
+{
+    const struct xylem_anchor *anchor =
+        directory_find(&from->leaves, 0, (const uint8_t *)service, strlen(service));
+    if (!anchor || !anchor->root)
+        return 0;
+    const struct xylem_leaf_object *leaf = region_at(from->region, anchor->root);
+    struct xylem_leaf_object *copy = region_allocate(to->region, XYLEM_OBJECT_LEAF, leaf->object.size_bytes);
+    if (copy) {
+        memcpy(&copy->object + 1, &leaf->object + 1, leaf->object.size_bytes - sizeof leaf->object);
+        region_finish(to->region, copy);
+    }
+    return put_object(to, service, copy);
 }
 
 int scope_remove_leaf(struct scope *scope, const char *service)

@@ -38,6 +38,10 @@ struct scope_leaf {
  * Returns 0, -EINVAL, -ENOSPC. */
 int scope_put_leaf(struct scope *scope, const char *service, const struct scope_leaf *leaf);
 
+/* Copies a service's leaf as it is from one region to another: the key is held nowhere else in the agent. Returns 0,
+ * also if there is none; -ENOSPC. */
+int scope_copy_leaf(struct scope *to, const struct scope *from, const char *service);
+
 /* Withdraws it. Returns 0, also if there was none; -ENOSPC. */
 int scope_remove_leaf(struct scope *scope, const char *service);
 

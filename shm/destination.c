@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <xylem/xylem.h>
+
 #define SHARD_SOURCES_MAX  512u /* a fuller shard is split */
 #define SHARD_SOURCES_MADE 256u /* as full as a split leaves it, at most */
 #define SHARD_BITS_MAX     20u
@@ -58,6 +60,17 @@ static const xylem_ref *shard_list(const struct xylem_destination *destination)
 static uint64_t top(uint64_t hash, uint32_t bits)
 {
     return bits ? hash >> (64 - bits) : 0;
+}
+
+uint32_t destination_shape(const struct xylem_destination *destination)
+{
+    /* A table that does not fit the bits, or is smaller than a reader's glance, is found by its fixed part. */
+    if (!destination || destination->sharded || destination->capacity < XYLEM_GLANCE_ ||
+        destination->capacity > XYLEM_SHAPE_CAPACITY || destination->seed > XYLEM_SHAPE_SEED)
+        return 0;
+    return destination->capacity | destination->seed << XYLEM_SHAPE_SEED_SHIFT | XYLEM_SHAPE_INLINE |
+           (destination->forms & XYLEM_FORM_EXACT ? XYLEM_SHAPE_EXACT : 0) |
+           (destination->forms & ~XYLEM_FORM_EXACT ? XYLEM_SHAPE_WILDCARDS : 0);
 }
 
 uint64_t destination_find(const struct region *region, const struct xylem_destination *destination,
@@ -134,15 +147,17 @@ static int build_details(struct transaction *transaction, const struct xylem_des
             details->entries[details->count++] = before->entries[i];
     for (size_t i = 0; i < count; i++) {
         uint64_t slot = changes[i].source.slot;
-        /* Of several changes of one source the last one counts. */
-        if (changes[i].source.remove || !(slot >> 32 & XYLEM_SLOT_DETAIL) ||
-            is_changed((xylem_ref)slot, changes + i + 1, count - i - 1))
+        if (changes[i].source.remove || !(slot >> 32 & XYLEM_SLOT_DETAIL))
             continue;
         details->entries[details->count] = changes[i].detail;
         details->entries[details->count++].key = (xylem_ref)slot;
     }
-    *out = region_ref(transaction->region, details);
-    region_finish(transaction->region, details);
+    if (details->count == 0) {
+        transaction_discard(transaction, details);
+    } else {
+        *out = region_ref(transaction->region, details);
+        region_finish(transaction->region, details);
+    }
     return before && !transaction_replace(transaction, old->details) ? -ENOMEM : 0;
 }
 
@@ -343,10 +358,36 @@ static struct xylem_destination *list_shards(struct transaction *transaction,
     return made;
 }
 
+/* A list of shards that has become small, as one table again. */
+static int fold_shards(struct transaction *transaction, struct xylem_destination *list, size_t count,
+                       struct xylem_destination **out)
+{
+    struct gathered slots = {transaction->region, NULL, 0};
+    int error = -ENOMEM;
+    xylem_ref before = 0;
+    slots.changes = malloc((count + 1) * sizeof *slots.changes);
+    if (!slots.changes)
+        return -ENOMEM;
+    destination_each(transaction->region, list, gather, &slots);
+    for (uint64_t i = 0; i < 1ull << list->shard_bits; i++) {
+        xylem_ref ref = shard_list(list)[i];
+        if (ref != before && !transaction_replace(transaction, ref))
+            goto out;
+        before = ref;
+    }
+    error = build_inline(transaction, NULL, slots.changes, slots.count, out);
+    if (!error)
+        transaction_discard(transaction, list);
+out:
+    free(slots.changes);
+    return error;
+}
+
 static int build_sharded(struct transaction *transaction, const struct xylem_destination *old,
                          struct source_change *changes, size_t count, struct xylem_destination **out)
 {
     struct placed_shards placed = {0};
+    size_t left = old ? old->count : 0;
     int error;
     if (old && old->sharded) {
         for (size_t i = 0; i < count; i++) /* the position, for a stable sort: see remake() */
@@ -361,6 +402,10 @@ static int build_sharded(struct transaction *transaction, const struct xylem_des
         *out = list_shards(transaction, old, &placed);
         error = *out ? 0 : -ENOSPC;
     }
+    for (size_t i = 0; i < count; i++)
+        left = (size_t)((int64_t)left + *changes[i].effect);
+    if (!error && left <= SHARD_SOURCES_MADE)
+        error = fold_shards(transaction, *out, left, out);
     free(placed.entries);
     return error;
 }
@@ -399,7 +444,7 @@ int destination_build(struct transaction *transaction, const struct xylem_destin
                 *changes[i].source.effect = effects[i];
         region_finish(transaction->region, made);
         *out = made;
-        if (made->count == 0 && !made->sharded) {
+        if (made->count == 0) {
             transaction_discard(transaction, made);
             *out = NULL;
         }

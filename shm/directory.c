@@ -7,6 +7,7 @@
 #include <xylem/xylem.h>
 
 #define SHARD_NAMES_MAX 48u /* a fuller shard is split */
+#define SHARD_NAMES_CAP (4 * SHARD_NAMES_MAX) /* of those that cannot be split */
 #define BITS_MAX        24u
 #define PROBES_WANTED   6u
 #define SEEDS_TRIED     8u
@@ -97,7 +98,7 @@ static uint32_t place(const struct directory *directory, struct xylem_shard *sha
 static struct xylem_shard *build_shard(const struct directory *directory, const xylem_ref *anchors,
                                        uint32_t count, uint32_t bits)
 {
-    uint32_t capacity = count + count / 3 + 1;
+    uint32_t capacity = 2 * count + 1; /* names are few beside pairs, and every look-up comes through here */
     struct xylem_shard *shard = region_allocate(directory->region, XYLEM_OBJECT_SHARD,
                                                 sizeof *shard + capacity * sizeof shard->slots[0]);
     if (!shard)
@@ -155,7 +156,7 @@ static int split(struct directory *directory, const xylem_ref *anchors, uint32_t
 {
     if (bits == table(directory)->bits && double_list(directory) != 0)
         return -ENOSPC;
-    xylem_ref halves[2][SHARD_NAMES_MAX + 1];
+    xylem_ref halves[2][SHARD_NAMES_CAP];
     uint32_t counts[2] = {0, 0};
     for (uint32_t i = 0; i < count; i++) {
         const struct xylem_anchor *anchor = region_at(directory->region, anchors[i]);
@@ -182,13 +183,14 @@ int directory_insert(struct directory *directory, struct xylem_anchor *anchor)
     xylem_ref old_ref = list->shards[entry_of(list, anchor->hash)];
     const struct xylem_shard *old = old_ref ? region_at(directory->region, old_ref) : NULL;
     uint32_t bits = old ? old->bits : 0;
-    /* Shards outgrow SHARD_NAMES_MAX only at the deepest level, where this buffer bounds them. */
-    xylem_ref anchors[4 * SHARD_NAMES_MAX];
-    if (old && old->capacity > 4 * SHARD_NAMES_MAX - 1)
+    /* Shards outgrow SHARD_NAMES_MAX for a while when all names fall on one side of a split, and at the deepest level,
+     * where this buffer bounds them. */
+    xylem_ref anchors[SHARD_NAMES_CAP];
+    if (old && old->capacity > SHARD_NAMES_CAP - 1)
         return -ENOSPC;
     uint32_t count = list_shard(directory, old_ref, anchors);
     anchors[count++] = region_ref(directory->region, anchor);
-    if (count > SHARD_NAMES_MAX && count <= SHARD_NAMES_MAX + 1 && bits < BITS_MAX) {
+    if (count > SHARD_NAMES_MAX && bits < BITS_MAX) {
         int error = split(directory, anchors, count, old_ref, bits, anchor->hash);
         directory->count += error == 0;
         return error;
@@ -207,7 +209,7 @@ int directory_remove(struct directory *directory, const struct xylem_anchor *anc
     struct xylem_directory *list = table(directory);
     xylem_ref old_ref = list->shards[entry_of(list, anchor->hash)];
     const struct xylem_shard *old = region_at(directory->region, old_ref);
-    xylem_ref anchors[4 * SHARD_NAMES_MAX];
+    xylem_ref anchors[SHARD_NAMES_CAP];
     xylem_ref gone = region_ref(directory->region, anchor);
     uint32_t count = list_shard(directory, old_ref, anchors);
     uint32_t kept = 0;

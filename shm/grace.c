@@ -19,9 +19,7 @@
 struct grace_reader {
     struct grace *grace;
     struct grace_reader *next;
-    const struct xylem_reader_page *page;
-    uint64_t page_bytes;
-    uint32_t slot_capacity;
+    struct grace_page mapped;
     uint32_t use_count;
     uint32_t use_capacity;
     struct region **uses;
@@ -101,7 +99,7 @@ static void drop(struct region **list, uint32_t *count, const struct region *reg
 {
     for (uint32_t i = 0; i < *count; i++)
         if (list[i] == region) {
-            list[i] = list[--*count];
+            memmove(&list[i], &list[i + 1], (--*count - i) * sizeof(struct region *)); /* keeps the order of age */
             return;
         }
 }
@@ -124,7 +122,9 @@ void grace_detach_region(struct grace *grace, struct region *region)
 uint64_t grace_raise(struct grace *grace)
 {
     grace->epoch++;
-    for (uint32_t i = 0; i < grace->region_count; i++)
+    /* Newest region first: a client that goes from one to the next must not find the next one behind
+     * (xylem_epoch_goes_on_()). */
+    for (uint32_t i = grace->region_count; i-- > 0;)
         /* [epoch] Release: whoever loads this epoch sees everything published before it. */
         __atomic_store_n(&region_header(grace->regions[i])->epoch, grace->epoch, __ATOMIC_RELEASE);
     return grace->epoch;
@@ -150,11 +150,11 @@ static void scan_word(struct grace_reader *reader, uint64_t word, uint64_t epoch
 
 static void scan_reader(struct grace_reader *reader, uint64_t epoch_now)
 {
-    const struct xylem_reader_page *page = reader->page;
+    const struct xylem_reader_page *page = reader->mapped.page;
     reader->oldest = UINT64_MAX;
     uint32_t used = __atomic_load_n(&page->slots_used, __ATOMIC_ACQUIRE);
-    if (used > reader->slot_capacity)
-        used = reader->slot_capacity;
+    if (used > reader->mapped.slot_capacity)
+        used = reader->mapped.slot_capacity;
     for (uint32_t i = 0; i < used; i++)
         for (uint32_t level = 0; level < XYLEM_READER_LEVELS; level++)
             /* [slot] Acquire pairs with the release of xylem_unlock_(): a slot seen empty has finished reading. */
@@ -182,41 +182,62 @@ static bool is_listed_capacity(uint32_t capacity)
     return capacity == 16 || capacity == 64 || capacity == 256 || capacity == 1024;
 }
 
-int grace_reader_create(struct grace *grace, int page_fd, uint32_t slot_capacity, struct grace_reader **out)
+int grace_page_map(struct grace_page *out, int page_fd, uint32_t slot_capacity)
 {
     struct statfs filesystem;
     struct stat status;
     if (!is_listed_capacity(slot_capacity))
         return -EINVAL;
-    /* A memfd of hugetlbfs takes the same seals but not the same faults; anything else may block or vanish. */
-    if (fstatfs(page_fd, &filesystem) == -1 || filesystem.f_type != TMPFS_MAGIC)
-        return -EINVAL;
+    /* The seals first: only memfds have them, and asking anything else of a hostile descriptor may block. A memfd of
+     * hugetlbfs takes the same seals but not the same faults. */
     int seals = fcntl(page_fd, F_GET_SEALS);
     if (seals == -1 || (seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW))
+        return -EINVAL;
+    if (fstatfs(page_fd, &filesystem) == -1 || filesystem.f_type != TMPFS_MAGIC)
         return -EINVAL;
     uint64_t page_bytes = xylem_reader_page_bytes(slot_capacity);
     if (fstat(page_fd, &status) == -1 || (uint64_t)status.st_size != page_bytes)
         return -EINVAL;
+    void *memory = mmap(NULL, page_bytes, PROT_READ, MAP_SHARED, page_fd, 0);
+    if (memory == MAP_FAILED)
+        return -errno;
+    madvise(memory, page_bytes, MADV_DONTFORK);
+    *out = (struct grace_page){memory, page_bytes, status.st_dev, status.st_ino, slot_capacity};
+    return 0;
+}
+
+void grace_page_unmap(struct grace_page *page)
+{
+    if (page->page)
+        munmap((void *)(uintptr_t)page->page, page->page_bytes);
+    page->page = NULL;
+}
+
+int grace_reader_adopt(struct grace *grace, const struct grace_page *page, struct grace_reader **out)
+{
     struct grace_reader *reader = calloc(1, sizeof *reader);
     if (!reader)
         return -ENOMEM;
-    void *memory = mmap(NULL, page_bytes, PROT_READ, MAP_SHARED, page_fd, 0);
-    if (memory == MAP_FAILED) {
-        int error = errno;
-        free(reader);
-        return -error;
-    }
-    madvise(memory, page_bytes, MADV_DONTFORK);
     reader->grace = grace;
-    reader->page = memory;
-    reader->page_bytes = page_bytes;
-    reader->slot_capacity = slot_capacity;
+    reader->mapped = *page;
     reader->oldest = 0; /* until the first scan has looked */
     reader->born = grace->epoch;
     reader->next = grace->readers;
     grace->readers = reader;
     *out = reader;
     return 0;
+}
+
+int grace_reader_create(struct grace *grace, int page_fd, uint32_t slot_capacity, struct grace_reader **out)
+{
+    struct grace_page page;
+    int error = grace_page_map(&page, page_fd, slot_capacity);
+    if (error)
+        return error;
+    error = grace_reader_adopt(grace, &page, out);
+    if (error)
+        grace_page_unmap(&page);
+    return error;
 }
 
 void grace_reader_destroy(struct grace_reader *reader)
@@ -227,7 +248,7 @@ void grace_reader_destroy(struct grace_reader *reader)
     while (*link != reader)
         link = &(*link)->next;
     *link = reader->next;
-    munmap((void *)(uintptr_t)reader->page, reader->page_bytes);
+    grace_page_unmap(&reader->mapped);
     free(reader->uses);
     free(reader);
 }
@@ -262,6 +283,6 @@ uint64_t grace_reader_oldest(const struct grace_reader *reader)
 
 const struct xylem_reader_page *grace_reader_page(const struct grace_reader *reader, uint32_t *slot_capacity)
 {
-    *slot_capacity = reader->slot_capacity;
-    return reader->page;
+    *slot_capacity = reader->mapped.slot_capacity;
+    return reader->mapped.page;
 }

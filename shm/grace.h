@@ -43,8 +43,24 @@ void grace_advance(struct grace *grace);
 /* Raises the epoch only, as a new set's min_epoch. */
 uint64_t grace_raise(struct grace *grace);
 
-/* Verifies and maps a reader page that a client has sent; the descriptor stays the caller's.
- * Returns 0; -EINVAL: not a sealed tmpfs memfd of a capacity from the list; -ENOMEM, or mmap's errno. */
+/* A mapped reader page. `device` and `inode` name the memfd: the same again is the same process, connected anew. */
+struct grace_page {
+    const struct xylem_reader_page *page;
+    uint64_t page_bytes;
+    uint64_t device;
+    uint64_t inode;
+    uint32_t slot_capacity;
+};
+
+/* Verifies and maps a reader page that a client has sent; the descriptor stays the caller's. Any thread: a hostile
+ * descriptor may block here. Returns 0; -EINVAL: not a sealed tmpfs memfd of a capacity from the list; mmap's errno. */
+int grace_page_map(struct grace_page *out, int page_fd, uint32_t slot_capacity);
+void grace_page_unmap(struct grace_page *page);
+
+/* Takes a mapped page in; it is unmapped with the reader. Returns 0, -ENOMEM. */
+int grace_reader_adopt(struct grace *grace, const struct grace_page *page, struct grace_reader **out);
+
+/* Both at once. */
 int grace_reader_create(struct grace *grace, int page_fd, uint32_t slot_capacity, struct grace_reader **out);
 
 /* Only when no thread can be inside a section any more: after DETACH, exit, or when all it used is superseded. */

@@ -241,14 +241,15 @@ struct staged {
     size_t order;
     int8_t effect;
     bool known; /* false: takes away from what is not there */
-    bool loses; /* turns something that may be allowed into a denial, or may */
 };
 
-/* All changes of one destination. */
+/* All changes of one destination. One that both loses and gains is published twice if it does not stand alone. */
 struct group {
     struct xylem_anchor *anchor;
+    struct xylem_destination *reduced; /* with its losses only */
     struct xylem_destination *made;
     bool loses;
+    bool gains;
 };
 
 static bool is_part(const char *text)
@@ -361,11 +362,9 @@ static int stage(struct policy *policy, const struct policy_change *change, stru
     staged->change.source.slot = flags << 32 | region_ref(policy->region, key);
     staged->change.source.hash = key->hash;
     staged->change.source.remove = remove;
-    staged->change.source.effect = &staged->effect;
     staged->change.detail.permissions = change->permissions;
     if (change->legacy_id)
         snprintf((char *)staged->change.detail.id, sizeof staged->change.detail.id, "%s", change->legacy_id);
-    staged->loses = change->action != POLICY_ALLOW;
     return 0;
 }
 
@@ -373,58 +372,90 @@ static int by_destination(const void *left, const void *right)
 {
     const struct staged *a = left;
     const struct staged *b = right;
+    xylem_ref a_key = (xylem_ref)a->change.source.slot;
+    xylem_ref b_key = (xylem_ref)b->change.source.slot;
     if (a->destination != b->destination)
         return a->destination < b->destination ? -1 : 1;
+    if (a_key != b_key)
+        return a_key < b_key ? -1 : 1;
     return a->order < b->order ? -1 : a->order > b->order;
 }
 
-/* A removed allow is a loss, a removed denial is not; every denial set is one. */
-static bool group_loses(const struct policy *policy, const struct xylem_destination *old,
-                        const struct staged *staged, size_t count)
+/* Sorts by destination; of several changes of one source the last one counts. Returns how many are left. */
+static size_t sort_staged(struct staged *staged, size_t count)
 {
+    size_t kept = 0;
+    if (count > 1)
+        qsort(staged, count, sizeof *staged, by_destination);
     for (size_t i = 0; i < count; i++) {
-        const struct source_change *source = &staged[i].change.source;
-        if (!source->remove && staged[i].loses)
-            return true;
-        if (source->remove && old &&
-            destination_find(policy->region, old, source->hash, (xylem_ref)source->slot) >> 32 &
-                XYLEM_SLOT_ALLOW)
-            return true;
+        bool last = i + 1 == count || staged[i + 1].destination != staged[i].destination ||
+                    (xylem_ref)staged[i + 1].change.source.slot != (xylem_ref)staged[i].change.source.slot;
+        if (last)
+            staged[kept++] = staged[i];
     }
-    return false;
+    for (size_t i = 0; i < kept; i++)
+        staged[i].change.source.effect = &staged[i].effect;
+    return kept;
 }
 
-static int build_group(struct policy *policy, struct transaction *transaction, struct staged *staged,
-                       size_t count, struct group *group)
+/* Can it turn an allow into a denial? Every denial that is set may, and taking away an allow. */
+static bool loses(const struct policy *policy, const struct xylem_destination *old,
+                  const struct source_change *source)
+{
+    if (!source->remove)
+        return !(source->slot >> 32 & XYLEM_SLOT_ALLOW);
+    return old && destination_find(policy->region, old, source->hash, (xylem_ref)source->slot) >> 32 &
+                      XYLEM_SLOT_ALLOW;
+}
+
+/* Losses to the front. Returns how many there are. */
+static size_t order_changes(const struct policy *policy, const struct xylem_destination *old,
+                            const struct staged *staged, size_t count, struct destination_change *changes)
+{
+    size_t losses = 0;
+    size_t gains = 0;
+    for (size_t i = 0; i < count; i++)
+        if (loses(policy, old, &staged[i].change.source))
+            changes[losses++] = staged[i].change;
+        else
+            changes[count - ++gains] = staged[i].change;
+    return losses;
+}
+
+static int build_group(struct policy *policy, struct transaction *transaction, const struct staged *staged,
+                       size_t count, bool alone, struct group *group)
 {
     const struct xylem_destination *old =
         staged[0].destination->root ? region_at(policy->region, staged[0].destination->root) : NULL;
     struct destination_change one;
-    struct destination_change *changes = &one;
-    if (count > 1) {
-        changes = malloc(count * sizeof *changes);
-        if (!changes)
-            return -ENOMEM;
-    }
-    for (size_t i = 0; i < count; i++)
-        changes[i] = staged[i].change;
+    struct destination_change *changes = count > 1 ? malloc(count * sizeof *changes) : &one;
+    if (!changes)
+        return -ENOMEM;
+    size_t losses = order_changes(policy, old, staged, count, changes);
     group->anchor = staged[0].destination;
-    group->loses = group_loses(policy, old, staged, count);
-    int error = destination_build(transaction, old, changes, count, &group->made);
+    group->loses = losses > 0;
+    group->gains = losses < count;
+    size_t first = alone || !group->loses ? count : losses;
+    int error = destination_build(transaction, old, changes, first, &group->reduced);
+    group->made = group->reduced;
+    if (!error && first < count)
+        error = destination_build(transaction, group->reduced, changes + first, count - first, &group->made);
     if (changes != &one)
         free(changes);
     return error;
 }
 
 /* Builds every destination that changes. Returns how many, or a negative code. */
-static ssize_t build_groups(struct policy *policy, struct transaction *transaction, struct staged *staged,
-                            size_t count, struct group *groups)
+static ssize_t build_groups(struct policy *policy, struct transaction *transaction,
+                            const struct staged *staged, size_t count, struct group *groups)
 {
+    bool alone = staged[0].destination == staged[count - 1].destination;
     size_t made = 0;
     for (size_t first = 0, next; first < count; first = next) {
         for (next = first + 1; next < count && staged[next].destination == staged[first].destination; next++)
             ;
-        int error = build_group(policy, transaction, staged + first, next - first, &groups[made]);
+        int error =
+            build_group(policy, transaction, staged + first, next - first, alone, &groups[made]);
         if (error)
             return error;
         made++;
@@ -432,22 +463,38 @@ static ssize_t build_groups(struct policy *policy, struct transaction *transacti
     return (ssize_t)made;
 }
 
-static void publish_groups(struct policy *policy, const struct group *groups, size_t count, bool losing)
+/* A destination's root and its shape (abi.h) by one store. NULL: nothing is said about it any more. */
+static void publish_root(const struct policy *policy, struct xylem_anchor *anchor,
+                         const struct xylem_destination *made)
+{
+    uint64_t word = region_ref(policy->region, made) | (uint64_t)destination_shape(made) << 32;
+    __atomic_store_n(&anchor->root_and_shape, word,
+                     __ATOMIC_RELEASE); /* [publish] pairs with the readers' acquire of this word */
+}
+
+/* All losses, then all gains. While something is only lost, no denial becomes an allow, and while something is only
+ * gained, no allow becomes a denial: so at no moment is anything allowed that is allowed neither before nor after. */
+static void publish_groups(struct policy *policy, const struct group *groups, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (groups[i].loses == losing)
-            publish(&groups[i].anchor->root, region_ref(policy->region, groups[i].made));
+        if (groups[i].loses)
+            publish_root(policy, groups[i].anchor, groups[i].reduced);
+    for (size_t i = 0; i < count; i++)
+        if (groups[i].gains)
+            publish_root(policy, groups[i].anchor, groups[i].made);
 }
 
 /* An anchor or key that nothing refers to any more. What cannot be taken out for want of room stays, and is found
  * again when its name comes back. */
 static void drop_anchor(struct policy *policy, struct directory *directory, struct xylem_anchor *anchor)
 {
+    if (directory_remove(directory, anchor) != 0)
+        return;
     if (directory == &policy->destinations)
-        /* Handles forget the anchor before it goes; those in a section keep it until they leave. */
+        /* Behind the removal, or a handle could find the anchor once more and remember it under the new version. Before
+         * the epoch is raised: a section that began later cannot know the old version any more. */
         __atomic_add_fetch(&header(policy)->directory_version, 1, __ATOMIC_RELEASE);
-    if (directory_remove(directory, anchor) == 0)
-        region_retire(policy->region, region_ref(policy->region, anchor));
+    region_retire(policy->region, region_ref(policy->region, anchor));
 }
 
 static bool is_wildcard(const struct xylem_anchor *anchor)
@@ -485,8 +532,7 @@ static int apply_staged(struct policy *policy, struct staged *staged, size_t cou
         transaction_abort(&transaction);
         return (int)made;
     }
-    publish_groups(policy, groups, (size_t)made, true);
-    publish_groups(policy, groups, (size_t)made, false);
+    publish_groups(policy, groups, (size_t)made);
     policy_publish_version(policy);
     transaction_commit(&transaction);
     count_users(policy, staged, count);
@@ -519,10 +565,7 @@ int policy_apply(struct policy *policy, const struct policy_change *changes, siz
         staged[known].order = i;
         known += staged[known].known;
     }
-    if (known > 1)
-        qsort(staged, known, sizeof *staged, by_destination);
-    for (size_t i = 0; i < known; i++)
-        staged[i].change.source.effect = &staged[i].effect;
+    known = sort_staged(staged, known);
     error = known ? apply_staged(policy, staged, known, groups) : 0;
 out:
     if (staged != &one)

@@ -53,10 +53,10 @@ struct policy_change {
     const char *legacy_id; /* NULL: none */
 };
 
-/* Publishes changes, all or none: each destination changes by one store; destinations that lose something are
- * published before those that only gain; the policy version is raised behind it all. Several changes of one
- * (destination, source) apply in order. Returns 0; -EINVAL: a name is empty, too long, or has an exact part behind a
- * wildcard; -ENOSPC, -ENOMEM. */
+/* Publishes changes, all or none, and raises the policy version behind them. A single destination changes by one store;
+ * where there are several, all that is lost is published before anything is gained. Of several changes of one
+ * (destination, source) the last one counts. Returns 0; -EINVAL: a name is empty, too long, or has an exact part behind
+ * a wildcard; -ENOSPC, -ENOMEM. */
 int policy_apply(struct policy *policy, const struct policy_change *changes, size_t count);
 
 /* Revokes a serial (big-endian magnitude) of an issuer (size 0: of any). Revoking twice changes the reason.

@@ -9,7 +9,7 @@
 
 #define FILTER_BITS_MIN 4096u
 #define BITS_PER_REVOCATION \
-    16u /* one false positive in sixteen at the fullest, one in thirty-two on average */
+    32u /* one false positive in 32 at the fullest, one in 64 just after it has grown */
 #define REVOCATIONS_PER_SERIAL_MAX 1024u
 
 static struct xylem_region_header *header(const struct policy *policy)
@@ -26,7 +26,7 @@ static struct xylem_filter *filter(const struct policy *policy)
 static void set_bit(struct xylem_anchor *anchor, void *context)
 {
     struct xylem_filter *wanted = context;
-    uint64_t bit = anchor->hash & wanted->mask;
+    uint64_t bit = xylem_filter_hash(anchor->name, anchor->name_bytes) & wanted->mask;
     /* [publish] Release: who sees the bit sees the revocation that it stands for. */
     __atomic_or_fetch(&wanted->words[bit >> 6], 1ull << (bit & 63), __ATOMIC_RELEASE);
 }
@@ -58,7 +58,7 @@ static struct xylem_revocation_entry make_entry(const uint8_t *issuer_key_id, si
                                                 uint32_t reason)
 {
     struct xylem_revocation_entry entry = {.reason = reason};
-    if (issuer_size <= sizeof entry.issuer_key_id) {
+    if (issuer_size > 0 && issuer_size <= sizeof entry.issuer_key_id) {
         entry.issuer_key_id_bytes = (uint32_t)issuer_size;
         memcpy(entry.issuer_key_id, issuer_key_id, issuer_size);
     }

@@ -111,8 +111,8 @@ static void fill(const struct region *region, struct sources_table *table, const
 static uint32_t choose_capacity(const struct sources_table *old, size_t additions)
 {
     uint64_t most = old->count + additions;
-    uint64_t wanted = most + most / 3 + 2; /* three quarters full */
-    bool fits = old->capacity > most + most / 8 && old->capacity <= 2 * wanted + 8;
+    uint64_t wanted = most + most / 2 + 3; /* two thirds full: most sources are within a reader's glance */
+    bool fits = old->capacity > most + most / 4 && old->capacity <= 2 * wanted + 8;
     return fits ? old->capacity : (uint32_t)wanted;
 }
 
@@ -132,7 +132,7 @@ void *sources_build(struct transaction *transaction, uint32_t kind, size_t heade
     uint32_t best = old->seed;
     uint32_t best_probe = UINT32_MAX;
     for (uint32_t try = 0; try <= SEEDS_TRIED && best_probe > PROBES_WANTED; try++) {
-        out->seed = old->seed + try; /* first as it is: the copy is then a plain one */
+        out->seed = (old->seed + try) & XYLEM_SHAPE_SEED; /* first as it is: the copy is then a plain one */
         fill(transaction->region, out, old, changes, count);
         if (out->probe_max < best_probe) {
             best_probe = out->probe_max;

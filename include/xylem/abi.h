@@ -77,7 +77,7 @@ struct xylem_region_header {
 
     /* Line 2. MUTABLE [policy]: what one authorization reads. */
     uint64_t policy_version;    /* raised after every publication that may change a verdict */
-    uint64_t directory_version; /* raised before a destination's anchor goes and after one comes */
+    uint64_t directory_version; /* raised after a destination's anchor has come or gone */
     xylem_ref destinations;     /* xylem_directory of anchors whose roots are xylem_destination */
     xylem_ref tenancies;        /* xylem_tenancies */
     xylem_ref identities;       /* xylem_identities */
@@ -169,14 +169,24 @@ XYLEM_STATIC_ASSERT(sizeof(struct xylem_shard_slot) == 8, "layout changed: raise
 
 /* The one place that a name's value hangs off. It stays where it is as long as the name is in its directory,
  * so a reader may keep its ref while directory_version stands still. The names of sources are anchors too:
- * every table that names a source holds the same ref. `root`, `users` and `version` change; the rest is
- * immutable. */
+ * every table that names a source holds the same ref. `root`, `shape`, `users` and `version` change; the rest
+ * is immutable. */
 struct xylem_anchor {
     struct xylem_object object;
     uint64_t hash;
     uint64_t version; /* MUTABLE [leaf-version]: raised after `root` was stored; leaves only */
-    xylem_ref root;   /* MUTABLE [root]: the value; 0: none */
-    uint32_t users;   /* the writer's count of tables that name this source; nobody else reads it */
+    /* MUTABLE [root]: the value, 0: none. Of a destination, root and shape are one aligned 64-bit word, stored
+     * at once and loaded at once. */
+    __extension__ union {
+        __extension__ struct {
+            xylem_ref root;
+            __extension__ union {
+                uint32_t shape; /* of a destination: XYLEM_SHAPE_* */
+                uint32_t users; /* of a source: how many tables name it; only the writer reads this */
+            };
+        };
+        uint64_t root_and_shape;
+    };
     uint32_t tenancy;
     uint32_t name_bytes;
     __extension__ uint8_t name[]; /* destinations: ASCII lower case */
@@ -237,6 +247,15 @@ struct xylem_details {
  * xylem_sources (two refs a word), chosen by the top bits of the source's hash; neighbours may be the same. */
 #define XYLEM_SOURCES_INLINE 512u
 
+/* What an exact look-up needs to know of a destination whose sources are inline, beside its root: it goes straight to
+ * the slots then, and the fixed part of the destination stays out of the cache. */
+#define XYLEM_SHAPE_CAPACITY   0x3ffu /* bits 0 to 9: capacity, at least 4 */
+#define XYLEM_SHAPE_SEED_SHIFT 10u    /* bits 10 to 17: seed */
+#define XYLEM_SHAPE_SEED       0xffu
+#define XYLEM_SHAPE_INLINE     0x40000u  /* the sources are inline; 0: the other bits mean nothing */
+#define XYLEM_SHAPE_EXACT      0x80000u  /* XYLEM_FORM_EXACT is among the forms */
+#define XYLEM_SHAPE_WILDCARDS  0x100000u /* so is another one */
+
 struct xylem_destination {
     struct xylem_object object;
     uint32_t forms; /* XYLEM_FORM_* */
@@ -278,7 +297,7 @@ struct xylem_identities {
     __extension__ uint8_t text[]; /* fast prefix, NUL, trust domain, NUL, pattern, NUL, ... */
 };
 
-/* Bit number (hash of a serial) & mask; a clear bit means "not revoked". Bits are MUTABLE: set, after the
+/* Bit number xylem_filter_hash() & mask; a clear bit means "not revoked". Bits are MUTABLE: set, after the
  * revocation was published, never cleared. */
 struct xylem_filter {
     struct xylem_object object;
@@ -350,7 +369,8 @@ struct xylem_leaf_object {
 #define XYLEM_READER_LEVELS 6u
 
 /* Each word is epoch << 16 | nesting, one word a level: level 0 is the thread, a further one is used only by
- * a signal handler that interrupted an entry in flight on the level below. Written by single stores of the
+ * a signal handler that interrupted an entry in flight on the level below, and marks its sections by the top
+ * bit of the nesting. Written by single stores of the
  * thread that claimed the slot. 128 bytes: the neighbour's line is not dragged along by the adjacent-line
  * prefetcher. */
 struct xylem_reader_slot {
@@ -437,29 +457,63 @@ static inline uint32_t xylem_half_(const uint8_t *bytes)
 #define XYLEM_MIX_2_ 0xd6e8feb86659fd93ULL
 #define XYLEM_MIX_3_ 0xa0761d6478bd642fULL
 
+/* Where a hash begins and how it ends, around whole words of 16 bytes. */
+static inline uint64_t xylem_hash_begin_(uint64_t seed, uint32_t tenancy, size_t size)
+{
+    return seed ^ ((uint64_t)tenancy * XYLEM_MIX_3_) ^ ((uint64_t)size * XYLEM_MIX_1_);
+}
+
+static inline uint64_t xylem_hash_words_(uint64_t hash, uint64_t low, uint64_t high)
+{
+    return xylem_fold_(hash ^ low, XYLEM_MIX_2_ ^ high);
+}
+
+static inline uint64_t xylem_hash_end_(uint64_t hash)
+{
+    return xylem_fold_(hash ^ XYLEM_MIX_1_, XYLEM_MIX_3_);
+}
+
+/* 1 to 16 bytes as two words: each byte is in them at least once, and nothing else is. */
+static inline void xylem_cover_words_(const uint8_t *bytes, size_t size, uint64_t *low, uint64_t *high)
+{
+    if (size >= 8) {
+        *low = xylem_word_(bytes);
+        *high = xylem_word_(bytes + size - 8);
+    } else if (size >= 4) {
+        *low = *high = xylem_half_(bytes) | (uint64_t)xylem_half_(bytes + size - 4) << 32;
+    } else {
+        uint64_t three =
+            (uint64_t)bytes[0] << 16 | (uint64_t)bytes[size >> 1] << 8 | (uint64_t)bytes[size - 1];
+        *low = *high = three << 40 | three << 16 | three >> 8;
+    }
+}
+
+/* Blocks of 16 bytes; the last one may overlap the one before, so that no branch depends on what is left. */
 static inline uint64_t xylem_hash(uint64_t seed, uint32_t tenancy, const uint8_t *name, size_t size)
 {
-    uint64_t hash = seed ^ ((uint64_t)tenancy * XYLEM_MIX_3_) ^ ((uint64_t)size * XYLEM_MIX_1_);
-    uint64_t first, last; /* the last 1..16 bytes, as two words that may overlap */
-    while (size > 16) {
-        hash = xylem_fold_(hash ^ xylem_word_(name), XYLEM_MIX_2_ ^ xylem_word_(name + 8));
-        name += 16;
-        size -= 16;
-    }
-    if (size >= 8) {
-        first = xylem_word_(name);
-        last = xylem_word_(name + size - 8);
-    } else if (size >= 4) {
-        first = xylem_half_(name);
-        last = xylem_half_(name + size - 4);
+    uint64_t hash = xylem_hash_begin_(seed, tenancy, size);
+    uint64_t low = 0, high = 0;
+    if (size > 16) {
+        for (; size > 16; name += 16, size -= 16)
+            hash = xylem_hash_words_(hash, xylem_word_(name), xylem_word_(name + 8));
+        low = xylem_word_(name + size - 16);
+        high = xylem_word_(name + size - 8);
     } else if (size > 0) {
-        first = ((uint64_t)name[0] << 16) | ((uint64_t)name[size >> 1] << 8) | name[size - 1];
-        last = 0;
-    } else {
-        first = last = 0;
+        xylem_cover_words_(name, size, &low, &high);
     }
-    hash = xylem_fold_(hash ^ first, XYLEM_MIX_2_ ^ last);
-    return xylem_fold_(hash ^ XYLEM_MIX_1_, XYLEM_MIX_3_);
+    return xylem_hash_end_(xylem_hash_words_(hash, low, high));
+}
+
+/* Of a serial without leading zeros, for the filter of revocations: its last bytes. Serials are chosen by CAs, and the
+ * filter only saves time, so this need not be as good as xylem_hash(). */
+static inline uint64_t xylem_filter_hash(const uint8_t *serial, size_t size)
+{
+    uint64_t low, high;
+    if (size >= 8)
+        high = xylem_word_(serial + size - 8);
+    else
+        xylem_cover_words_(serial, size, &low, &high);
+    return xylem_fold_(high, XYLEM_MIX_1_);
 }
 
 /* Where a hash starts in a table of `capacity` slots whose builder chose `seed`. */

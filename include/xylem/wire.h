@@ -50,7 +50,7 @@ struct xylem_wire_hello {
     uint32_t wire_version;
     uint32_t abi_major;
     uint64_t incompat_known;
-    uint64_t highest_epoch; /* ever stored in this reader page */
+    uint64_t highest_epoch; /* that a reader of this client can hold: the installed region's */
     uint64_t installed;     /* min_epoch of the set in use, 0 none */
     uint32_t slot_capacity;
     uint32_t flags;   /* XYLEM_HELLO_* */

@@ -68,6 +68,7 @@ extern "C" {
 #define XYLEM_MUST_USE             __attribute__((warn_unused_result))
 #define XYLEM_COLD_                __attribute__((noinline, cold, unused))
 #define XYLEM_HOT_                 __attribute__((always_inline, unused)) inline
+#define XYLEM_NOINLINE_            __attribute__((noinline, unused))
 #define XYLEM_LIKELY_(condition)   ((int)__builtin_expect(!!(condition), 1))
 #define XYLEM_UNLIKELY_(condition) ((int)__builtin_expect(!!(condition), 0))
 
@@ -134,13 +135,13 @@ static inline void xylem_close(struct xylem_client *client);
  */
 static inline int xylem_fd(const struct xylem_client *client);
 
-#define XYLEM_EVENT_POLICY   0x01u /* a verdict may have changed: re-authorize live connections */
-#define XYLEM_EVENT_ROOTS    0x02u
-#define XYLEM_EVENT_LEAF     0x04u
-#define XYLEM_EVENT_SET      0x08u /* new regions are installed; anything above may have changed too */
-#define XYLEM_EVENT_ATTACHED 0x10u
-#define XYLEM_EVENT_DETACHED 0x20u /* the agent is gone; answers go on */
-#define XYLEM_EVENT_STALE    0x40u /* max_stale has passed: every verdict is a denial until contact is back */
+#define XYLEM_EVENT_POLICY   0x01 /* a verdict may have changed: re-authorize live connections */
+#define XYLEM_EVENT_ROOTS    0x02
+#define XYLEM_EVENT_LEAF     0x04
+#define XYLEM_EVENT_SET      0x08 /* new regions are installed; anything above may have changed too */
+#define XYLEM_EVENT_ATTACHED 0x10
+#define XYLEM_EVENT_DETACHED 0x20 /* the agent is gone; answers go on */
+#define XYLEM_EVENT_STALE    0x40 /* max_stale has passed: every verdict is a denial until contact is back */
 
 /* Does what is due and returns at once: new regions, the agent's notices, reconnection with back-off.
  * Threads: one thread at a time; readers go on meanwhile. Makes system calls. Not from a signal handler.
@@ -217,7 +218,7 @@ static inline int xylem_authorize_der(struct xylem_reader *reader, const char *t
  * Ownership: the caller's memory, no clean-up. Threads: one at a time (it caches where the target was found).
  */
 struct xylem_target {
-    uint64_t region_id_, directory_version_;
+    uint64_t region_epoch_, directory_version_;
     uint64_t hash_;
     xylem_ref anchors_[3];
     uint32_t name_bytes_, tenancy_bytes_;
@@ -334,7 +335,8 @@ static inline void xylem_freshness(struct xylem_reader *reader, struct xylem_fre
 
 #define XYLEM_CLIENT_MAGIC_ 0x746e65696c636c78ULL
 #define XYLEM_SETS_         8u
-#define XYLEM_NESTING_      0xffffu
+#define XYLEM_NESTING_      0x7fffu
+#define XYLEM_RAISED_       0x8000u /* this section raised the level, so its end lowers it again */
 
 struct xylem_mapping_ {
     const struct xylem_region_header *region;
@@ -382,7 +384,6 @@ struct xylem_client {
     uint32_t welcomed;
     int64_t clock_offset_ns; /* ours + offset = the agent's */
     uint64_t retry_at_ns;
-    uint64_t highest_epoch;
     char socket_path[sizeof(((struct sockaddr_un *)0)->sun_path)];
     char name[32];
     struct xylem_set_
@@ -440,41 +441,110 @@ static XYLEM_HOT_ void xylem_check_(const struct xylem_object *object)
 #endif
 }
 
-/* Equal bytes? Names are short: a call to memcmp would cost more than the compare. */
+/* Names are short: a call to memcmp or a loop over bytes would cost more than the compare, and branches on lengths are
+ * mispredicted. So they are handled in blocks of 16 bytes, of which the last may overlap the one before. */
+typedef int8_t xylem_block_ __attribute__((vector_size(16)));
+typedef uint8_t xylem_octets_ __attribute__((vector_size(16)));
+typedef uint64_t xylem_words_ __attribute__((vector_size(16)));
+
+static XYLEM_HOT_ xylem_block_ xylem_block_at_(const uint8_t *bytes)
+{
+    xylem_block_ block;
+    __builtin_memcpy(&block, bytes, sizeof block);
+    return block;
+}
+
+/* 1 to 16 bytes. */
+static XYLEM_HOT_ xylem_block_ xylem_block_cover_(const uint8_t *bytes, size_t size)
+{
+    uint64_t low, high;
+    xylem_cover_words_(bytes, size, &low, &high);
+    xylem_words_ words = {low, high};
+    return (xylem_block_)words;
+}
+
+static XYLEM_HOT_ int xylem_is_zero_(xylem_block_ block)
+{
+#ifdef __SSE2__
+    typedef char bytes __attribute__((vector_size(16)));
+    return __builtin_ia32_pmovmskb128((bytes)(block == 0)) == 0xffff;
+#else
+    xylem_words_ words = (xylem_words_)block;
+    return (words[0] | words[1]) == 0;
+#endif
+}
+
+/* All ones in each byte that is not in [first, last]. Moved down to -128, a range is one signed compare. */
+static XYLEM_HOT_ xylem_block_ xylem_outside_(xylem_block_ block, char first, char last)
+{
+    xylem_octets_ moved = (xylem_octets_)block - (uint8_t)(first + 128);
+    return (xylem_block_)moved > (int8_t)(last - first - 128);
+}
+
 static XYLEM_HOT_ int xylem_equal_(const uint8_t *a, const uint8_t *b, size_t size)
 {
-    if (size >= 8) {
-        while (size > 8) {
-            if (xylem_word_(a) != xylem_word_(b))
-                return 0;
-            size -= 8;
-            a += size < 8 ? size : 8; /* the last word may overlap the one before */
-            b += size < 8 ? size : 8;
-            if (size < 8)
-                break;
-        }
-        return xylem_word_(a) == xylem_word_(b);
+    if (size <= 16)
+        return size == 0 || xylem_is_zero_(xylem_block_cover_(a, size) ^ xylem_block_cover_(b, size));
+    xylem_block_ differ = xylem_block_at_(a + size - 16) ^ xylem_block_at_(b + size - 16);
+    for (size_t at = 0; at + 16 < size; at += 16)
+        differ |= xylem_block_at_(a + at) ^ xylem_block_at_(b + at);
+    return xylem_is_zero_(differ);
+}
+
+/* A name of at least one byte, the ends of it in registers. */
+struct xylem_name_ {
+    const uint8_t *bytes;
+    size_t size;
+    xylem_block_ head; /* its first 16 bytes, or all of it as xylem_block_cover_() has it */
+    xylem_block_ tail; /* its last 16 bytes, or the same */
+};
+
+static XYLEM_HOT_ void xylem_name_load_(struct xylem_name_ *name, const uint8_t *bytes, size_t size)
+{
+    name->bytes = bytes;
+    name->size = size;
+    if (size > 16) {
+        name->head = xylem_block_at_(bytes);
+        name->tail = xylem_block_at_(bytes + size - 16);
+    } else {
+        name->head = name->tail = xylem_block_cover_(bytes, size);
     }
-    if (size >= 4)
-        return ((xylem_half_(a) ^ xylem_half_(b)) |
-                (xylem_half_(a + size - 4) ^ xylem_half_(b + size - 4))) == 0;
-    while (size > 0) {
-        size--;
-        if (a[size] != b[size])
-            return 0;
-    }
-    return 1;
+}
+
+static XYLEM_HOT_ int xylem_name_equal_(const struct xylem_name_ *name, const uint8_t *other)
+{
+    if (name->size <= 16)
+        return xylem_is_zero_(name->head ^ xylem_block_cover_(other, name->size));
+    return xylem_is_zero_((name->head ^ xylem_block_at_(other)) |
+                          (name->tail ^ xylem_block_at_(other + name->size - 16))) &&
+           (XYLEM_LIKELY_(name->size <= 32) ||
+            xylem_equal_(name->bytes + 16, other + 16, name->size - 32));
+}
+
+/* The same as xylem_hash(). */
+static XYLEM_HOT_ uint64_t xylem_name_hash_(const struct xylem_name_ *name, uint64_t seed, uint32_t tenancy)
+{
+    if (XYLEM_UNLIKELY_(name->size > 32))
+        return xylem_hash(seed, tenancy, name->bytes, name->size);
+    xylem_words_ head = (xylem_words_)name->head;
+    xylem_words_ tail = (xylem_words_)name->tail;
+    uint64_t hash = xylem_hash_words_(xylem_hash_begin_(seed, tenancy, name->size), head[0], head[1]);
+    if (XYLEM_LIKELY_(name->size > 16))
+        hash = xylem_hash_words_(hash, tail[0], tail[1]);
+    return xylem_hash_end_(hash);
 }
 
 static XYLEM_HOT_ int xylem_is_anchor_(const struct xylem_anchor *anchor, uint32_t tenancy,
-                                       const uint8_t *name, size_t size)
+                                       const struct xylem_name_ *name)
 {
-    return anchor->tenancy == tenancy && anchor->name_bytes == size && xylem_equal_(anchor->name, name, size);
+    return ((anchor->tenancy ^ tenancy) | (anchor->name_bytes ^ (uint32_t)name->size)) == 0 &&
+           xylem_name_equal_(name, anchor->name);
 }
 
-static XYLEM_HOT_ const struct xylem_anchor *xylem_find_(const struct xylem_region_header *region,
-                                                         xylem_ref directory_ref, uint64_t hash,
-                                                         uint32_t tenancy, const uint8_t *name, size_t size)
+static XYLEM_HOT_ const struct xylem_anchor *xylem_find_name_(const struct xylem_region_header *region,
+                                                              xylem_ref directory_ref, uint64_t hash,
+                                                              uint32_t tenancy,
+                                                              const struct xylem_name_ *name)
 {
     if (!directory_ref)
         return NULL;
@@ -495,7 +565,7 @@ static XYLEM_HOT_ const struct xylem_anchor *xylem_find_(const struct xylem_regi
         if (found.tag == (uint32_t)hash) {
             const struct xylem_anchor *anchor =
                 (const struct xylem_anchor *)xylem_at_(region, found.anchor, XYLEM_OBJECT_ANCHOR);
-            if (xylem_is_anchor_(anchor, tenancy, name, size))
+            if (XYLEM_LIKELY_(xylem_is_anchor_(anchor, tenancy, name)))
                 return anchor;
         }
         if (++slot == shard->capacity)
@@ -504,14 +574,25 @@ static XYLEM_HOT_ const struct xylem_anchor *xylem_find_(const struct xylem_regi
     return NULL;
 }
 
+static inline const struct xylem_anchor *xylem_find_(const struct xylem_region_header *region,
+                                                     xylem_ref directory_ref, uint64_t hash, uint32_t tenancy,
+                                                     const uint8_t *bytes, size_t size)
+{
+    struct xylem_name_ name;
+    if (size == 0)
+        return NULL;
+    xylem_name_load_(&name, bytes, size);
+    return xylem_find_name_(region, directory_ref, hash, tenancy, &name);
+}
+
 /* --- sections --- */
 
 static XYLEM_HOT_ void xylem_enter_(struct xylem_reader *reader, struct xylem_reader_slot *slot,
-                                    uint32_t level)
+                                    uint32_t level, uint64_t nesting)
 {
     struct xylem_client *client = reader->client;
     uint64_t epoch = reader->epoch;
-    __atomic_store_n(&slot->words[level], epoch << 16 | 1u, __ATOMIC_RELAXED); /* [slot] */
+    __atomic_store_n(&slot->words[level], epoch << 16 | nesting, __ATOMIC_RELAXED); /* [slot] */
     if (XYLEM_UNLIKELY_(client->fenced))
         __atomic_thread_fence(__ATOMIC_SEQ_CST); /* [slot] the other fence is the scan's own */
     else
@@ -523,7 +604,7 @@ static XYLEM_HOT_ void xylem_enter_(struct xylem_reader *reader, struct xylem_re
      * word is read, and the set cannot be unmapped: for that, every epoch in use counts, small ones too. */
     while (XYLEM_UNLIKELY_(epoch < set->min_epoch)) {
         epoch = __atomic_load_n(&set->policy->epoch, __ATOMIC_ACQUIRE); /* [epoch] */
-        __atomic_store_n(&slot->words[level], epoch << 16 | 1u, __ATOMIC_RELAXED);
+        __atomic_store_n(&slot->words[level], epoch << 16 | nesting, __ATOMIC_RELAXED);
         if (client->fenced)
             __atomic_thread_fence(__ATOMIC_SEQ_CST);
         else
@@ -548,7 +629,7 @@ static XYLEM_COLD_ void xylem_enter_in_handler_(struct xylem_reader *reader, uin
     }
     __atomic_store_n(&reader->level, level + 1, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    xylem_enter_(reader, reader->slot, level + 1);
+    xylem_enter_(reader, reader->slot, level + 1, XYLEM_RAISED_ | 1u);
 }
 
 static XYLEM_HOT_ void xylem_lock_(struct xylem_reader *reader)
@@ -559,7 +640,7 @@ static XYLEM_HOT_ void xylem_lock_(struct xylem_reader *reader)
     uint32_t level = __atomic_load_n(&reader->level, __ATOMIC_RELAXED);
     uint64_t word = __atomic_load_n(&slot->words[level], __ATOMIC_RELAXED);
     if (XYLEM_LIKELY_((word & XYLEM_NESTING_) == 0))
-        xylem_enter_(reader, slot, level);
+        xylem_enter_(reader, slot, level, 1u);
     else if (__atomic_load_n(&reader->set, __ATOMIC_RELAXED))
         __atomic_store_n(&slot->words[level], word + 1, __ATOMIC_RELAXED);
     else
@@ -579,17 +660,20 @@ static XYLEM_HOT_ void xylem_unlock_(struct xylem_reader *reader)
     }
     uint32_t level = __atomic_load_n(&reader->level, __ATOMIC_RELAXED);
     uint64_t word = __atomic_load_n(&slot->words[level], __ATOMIC_RELAXED);
+    uint64_t left = word - 1;
     if ((word & XYLEM_NESTING_) == 1) {
+        left &= ~(uint64_t)XYLEM_RAISED_;
         /* First the set, then the slot: a handler in between must not take this section for established. */
         __atomic_store_n(&reader->set, (const struct xylem_set_ *)NULL, __ATOMIC_RELAXED);
         reader->sections++;
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
     }
     /* Release: everything read in the section happens before the slot is seen empty. */
-    __atomic_store_n(&slot->words[level], word - 1, __ATOMIC_RELEASE); /* [slot] */
-    if (XYLEM_UNLIKELY_(level > 0) && (word & XYLEM_NESTING_) == 1) {
+    __atomic_store_n(&slot->words[level], left, __ATOMIC_RELEASE); /* [slot] */
+    /* Only who raised the level lowers it: a handler may run between any two of these stores, on a level that it found
+     * raised and empty, and must leave it so for whom it interrupted. */
+    if (XYLEM_UNLIKELY_((word & (XYLEM_RAISED_ | XYLEM_NESTING_)) == (XYLEM_RAISED_ | 1u))) {
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        /* From the local copy: a handler that came and went meanwhile has restored it already. */
         __atomic_store_n(&reader->level, level - 1, __ATOMIC_RELAXED);
     }
 }
@@ -606,12 +690,12 @@ static inline void xylem_read_unlock(struct xylem_reader *reader)
 
 /* --- identities --- */
 
+/* The parts of hot functions are passed by pointer but must stay in registers: nothing out of line may be given their
+ * address, only that of a copy. */
 struct xylem_source_ {
-    const uint8_t *name;
-    size_t size;
-    uint32_t tenancy;                    /* XYLEM_TENANCY_NONE: no intention names this namespace */
-    uint32_t any_namespace;              /* likewise its partition */
-    uint8_t decoded[XYLEM_NAME_MAX + 1]; /* where `name` points if the URI was not plain */
+    struct xylem_name_ name;
+    uint32_t tenancy;       /* XYLEM_TENANCY_NONE: no intention names this namespace */
+    uint32_t any_namespace; /* likewise its partition */
 };
 
 static inline uint8_t xylem_lower_(uint8_t byte)
@@ -629,15 +713,21 @@ static inline int xylem_equal_lower_(const uint8_t *a, const uint8_t *b, size_t 
 
 /* Is every byte one that SPIFFE allows in a path segment (letters, digits, '.', '-', '_')? Everything else
  * takes the slow way: a '/' would be another segment, a '%' an encoded name. */
-static XYLEM_HOT_ int xylem_is_plain_segment_(const uint8_t *bytes, size_t size)
+static XYLEM_HOT_ xylem_block_ xylem_strange_(xylem_block_ block)
 {
-    for (size_t i = 0; i < size; i++) {
-        uint8_t byte = bytes[i];
-        if (!((uint8_t)((byte | 0x20) - 'a') < 26 || (uint8_t)(byte - '-') < 2 ||
-              (uint8_t)(byte - '0') < 10 || byte == '_'))
-            return 0;
-    }
-    return size > 0;
+    xylem_block_ no_letter = xylem_outside_(block | 0x20, 'a', 'z');
+    xylem_block_ no_digit = xylem_outside_(block, '-', '9') | (block == '/');
+    return no_letter & no_digit & ~(block == '_');
+}
+
+static XYLEM_HOT_ int xylem_is_plain_segment_(const struct xylem_name_ *name)
+{
+    xylem_block_ strange = xylem_strange_(name->head);
+    if (XYLEM_LIKELY_(name->size > 16))
+        strange |= xylem_strange_(name->tail);
+    for (size_t at = 16; XYLEM_UNLIKELY_(at + 16 < name->size); at += 16)
+        strange |= xylem_strange_(xylem_block_at_(name->bytes + at));
+    return xylem_is_zero_(strange);
 }
 
 static inline int xylem_hex_(uint8_t digit)
@@ -685,7 +775,8 @@ static inline int xylem_match_segment_(const char *pattern, size_t pattern_size,
         if (pattern_size != strlen(names[i]) || memcmp(pattern, names[i], pattern_size) != 0)
             continue;
         captures->sizes[i] = xylem_decode_segment_(segment, size, captures->text[i]);
-        return captures->sizes[i] > 0 ? 1 : -1;
+        /* A peer that is called "*" would be taken for the wildcard itself. */
+        return captures->sizes[i] > 0 && !(captures->sizes[i] == 1 && captures->text[i][0] == '*') ? 1 : -1;
     }
     uint8_t ignored[XYLEM_NAME_MAX + 1]; /* {datacenter} and the like: any one segment */
     return xylem_decode_segment_(segment, size, ignored) > 0 ? 1 : -1;
@@ -751,7 +842,8 @@ static inline void xylem_set_tenancy_(const struct xylem_region_header *policy,
 /* Everything but the usual form. Returns 0 or a XYLEM_WHY_*. */
 static XYLEM_COLD_ int xylem_parse_uri_slow_(const struct xylem_region_header *policy,
                                              const struct xylem_identities *identities, const uint8_t *uri,
-                                             size_t size, struct xylem_source_ *source)
+                                             size_t size, struct xylem_source_ *source,
+                                             uint8_t decoded[XYLEM_NAME_MAX + 1])
 {
     static const uint8_t scheme[] = {'s', 'p', 'i', 'f', 'f', 'e', ':', '/', '/'};
     if (size < sizeof scheme || size > 2048 || !xylem_equal_lower_(uri, scheme, sizeof scheme))
@@ -777,39 +869,51 @@ static XYLEM_COLD_ int xylem_parse_uri_slow_(const struct xylem_region_header *p
         if (fits == 0)
             continue;
         xylem_set_tenancy_(policy, &captures, source);
-        memcpy(source->decoded, captures.text[2], (size_t)captures.sizes[2]);
-        source->name = source->decoded;
-        source->size = (size_t)captures.sizes[2];
+        memcpy(decoded, captures.text[2], (size_t)captures.sizes[2]);
+        xylem_name_load_(&source->name, decoded, (size_t)captures.sizes[2]);
         return 0;
     }
     return XYLEM_WHY_NOT_A_SERVICE;
 }
 
-/* Takes a SPIFFE ID apart. Returns 0 or the reason to deny. */
-static XYLEM_HOT_ int xylem_parse_uri_(const struct xylem_region_header *policy, const uint8_t *uri,
-                                       size_t size, struct xylem_source_ *source)
+static XYLEM_HOT_ const struct xylem_identities *xylem_identities_(const struct xylem_region_header *policy)
 {
     xylem_ref ref = __atomic_load_n(&policy->identities, __ATOMIC_ACQUIRE); /* [publish] */
-    const struct xylem_identities *identities =
-        (const struct xylem_identities *)xylem_at_(policy, ref, XYLEM_OBJECT_IDENTITIES);
+    return (const struct xylem_identities *)xylem_at_(policy, ref, XYLEM_OBJECT_IDENTITIES);
+}
+
+/* Takes a SPIFFE ID of the usual form apart. Returns 0 if it has another one. */
+static XYLEM_HOT_ int xylem_parse_uri_fast_(const struct xylem_region_header *policy,
+                                            const struct xylem_identities *identities, const uint8_t *uri,
+                                            size_t size, struct xylem_source_ *source)
+{
     size_t prefix = identities->fast_prefix_bytes;
-    if (XYLEM_LIKELY_(prefix && size > prefix && size <= prefix + XYLEM_NAME_MAX &&
-                      xylem_equal_(uri, identities->text, prefix) &&
-                      xylem_is_plain_segment_(uri + prefix, size - prefix))) {
-        source->name = uri + prefix;
-        source->size = size - prefix;
-        source->tenancy = XYLEM_TENANCY_DEFAULT;
-        source->any_namespace = xylem_tenancies_(policy)->entries[0].any_namespace;
+    if (XYLEM_UNLIKELY_(prefix == 0 || size - prefix - 1 >= XYLEM_NAME_MAX || size <= prefix ||
+                        !xylem_equal_(uri, identities->text, prefix)))
         return 0;
-    }
-    return xylem_parse_uri_slow_(policy, identities, uri, size, source);
+    xylem_name_load_(&source->name, uri + prefix, size - prefix);
+    source->tenancy = XYLEM_TENANCY_DEFAULT;
+    source->any_namespace = xylem_tenancies_(policy)->entries[0].any_namespace;
+    return xylem_is_plain_segment_(&source->name);
+}
+
+/* Takes any SPIFFE ID apart; `decoded` is where the name is if it was not plain. Returns 0 or the reason to deny. */
+static XYLEM_HOT_ int xylem_parse_uri_(const struct xylem_region_header *policy, const uint8_t *uri,
+                                       size_t size, struct xylem_source_ *source,
+                                       uint8_t decoded[XYLEM_NAME_MAX + 1])
+{
+    const struct xylem_identities *identities = xylem_identities_(policy);
+    if (xylem_parse_uri_fast_(policy, identities, uri, size, source))
+        return 0;
+    return xylem_parse_uri_slow_(policy, identities, uri, size, source, decoded);
 }
 
 /* --- revocation --- */
 
-static XYLEM_COLD_ int xylem_is_revoked_(const struct xylem_region_header *policy, uint64_t hash,
-                                         const uint8_t *serial, size_t size, const struct xylem_slice *issuer)
+static XYLEM_COLD_ int xylem_is_revoked_(const struct xylem_region_header *policy, const uint8_t *serial,
+                                         size_t size, struct xylem_slice issuer)
 {
+    uint64_t hash = xylem_hash(policy->hash_seed, 0, serial, size);
     xylem_ref directory = __atomic_load_n(&policy->revocations, __ATOMIC_ACQUIRE); /* [publish] */
     const struct xylem_anchor *anchor = xylem_find_(policy, directory, hash, 0, serial, size);
     xylem_ref ref = anchor ? __atomic_load_n(&anchor->root, __ATOMIC_ACQUIRE) : 0; /* [publish] */
@@ -821,35 +925,42 @@ static XYLEM_COLD_ int xylem_is_revoked_(const struct xylem_region_header *polic
     for (uint32_t i = 0; i < list->count; i++) {
         const struct xylem_revocation_entry *entry = &list->entries[i];
         /* Who has only the serial matches any issuer, and so does a revocation that names none. */
-        if (issuer->size == 0 || entry->issuer_key_id_bytes == 0 ||
-            (entry->issuer_key_id_bytes == issuer->size &&
-             memcmp(entry->issuer_key_id, issuer->data, issuer->size) == 0))
+        if (issuer.size == 0 || entry->issuer_key_id_bytes == 0 ||
+            (entry->issuer_key_id_bytes == issuer.size &&
+             memcmp(entry->issuer_key_id, issuer.data, issuer.size) == 0))
             return 1;
     }
     return 0;
 }
 
-static XYLEM_HOT_ int xylem_revoked_(const struct xylem_region_header *policy, const struct xylem_peer *peer)
+/* May this serial be revoked? Usually not, and that is all there is to do. */
+static XYLEM_HOT_ int xylem_maybe_revoked_(const struct xylem_region_header *policy, const uint8_t *serial,
+                                           size_t size)
 {
-    const uint8_t *serial = peer->serial.data;
-    size_t size = peer->serial.size;
-    while (size > 1 && *serial == 0) {
-        serial++;
-        size--;
-    }
-    if (size == 0 || size > XYLEM_NAME_MAX)
-        return 0;
     xylem_ref ref = __atomic_load_n(&policy->revocation_filter, __ATOMIC_ACQUIRE); /* [publish] */
-    if (!ref)
+    if (!ref || size == 0 || size > XYLEM_NAME_MAX)
         return 0;
     const struct xylem_filter *filter =
         (const struct xylem_filter *)xylem_at_(policy, ref, XYLEM_OBJECT_FILTER);
-    uint64_t hash = xylem_hash(policy->hash_seed, 0, serial, size);
-    uint64_t bit = hash & filter->mask;
+    uint64_t bit = xylem_filter_hash(serial, size) & filter->mask;
     /* [publish] The bit is set after the revocation it stands for was published. */
-    if (XYLEM_LIKELY_(!((__atomic_load_n(&filter->words[bit >> 6], __ATOMIC_ACQUIRE) >> (bit & 63)) & 1)))
-        return 0;
-    return xylem_is_revoked_(policy, hash, serial, size, &peer->issuer_key_id);
+    return (__atomic_load_n(&filter->words[bit >> 6], __ATOMIC_ACQUIRE) >> (bit & 63)) & 1;
+}
+
+static XYLEM_HOT_ struct xylem_slice xylem_magnitude_(struct xylem_slice serial)
+{
+    while (serial.size > 1 && *serial.data == 0) {
+        serial.data++;
+        serial.size--;
+    }
+    return serial;
+}
+
+static XYLEM_HOT_ int xylem_revoked_(const struct xylem_region_header *policy, const struct xylem_peer *peer)
+{
+    struct xylem_slice serial = xylem_magnitude_(peer->serial);
+    return xylem_maybe_revoked_(policy, serial.data, serial.size) &&
+           xylem_is_revoked_(policy, serial.data, serial.size, peer->issuer_key_id);
 }
 
 /* --- targets --- */
@@ -878,26 +989,58 @@ static inline int xylem_target_init(struct xylem_target *target, const char *nam
     if (target->tenancy_bytes_ == 15 && memcmp(target->tenancy_, "default/default", 15) == 0)
         target->tenancy_bytes_ = 0;
     target->name_bytes_ = (uint32_t)service_size;
-    target->region_id_ = 0;
+    target->region_epoch_ = 0;
     target->directory_version_ = 0;
     return XYLEM_OK;
 }
 
+static XYLEM_HOT_ xylem_block_ xylem_lower_block_(xylem_block_ block)
+{
+    return block | (~xylem_outside_(block, 'A', 'Z') & 0x20);
+}
+
+/* Reads the usual kind of target, a name of default/default without a slash, into registers and in lower case. Returns
+ * 0 if it is of another kind. */
+static XYLEM_HOT_ int xylem_target_name_(struct xylem_name_ *name, const char *text)
+{
+    size_t size = strlen(text);
+    if (XYLEM_UNLIKELY_(size - 1 >= 32))
+        return 0;
+    xylem_name_load_(name, (const uint8_t *)text, size);
+    if (XYLEM_UNLIKELY_(!xylem_is_zero_((name->head == '/') | (name->tail == '/'))))
+        return 0;
+    name->head = xylem_lower_block_(name->head);
+    name->tail = xylem_lower_block_(name->tail);
+    return 1;
+}
+
+/* Where a target was found. */
+struct xylem_place_ {
+    uint64_t hash;
+    uint64_t directory_version; /* sampled before the look-up */
+    xylem_ref anchors[3];
+    uint32_t name_bytes;
+    const uint8_t *name; /* in any case */
+};
+
 /* Where the three destinations that may speak for a target hang: itself, any name in its namespace, any
  * namespace. */
-static inline void xylem_find_anchors_(const struct xylem_region_header *policy, uint32_t tenancy,
-                                       uint32_t any_namespace, const uint8_t *name, size_t size,
-                                       uint64_t hash, xylem_ref anchors[3])
+static XYLEM_HOT_ void xylem_find_anchors_(const struct xylem_region_header *policy, uint32_t tenancy,
+                                           uint32_t any_namespace, const struct xylem_name_ *name,
+                                           uint64_t hash, xylem_ref anchors[3])
 {
     const struct xylem_tenancies *tenancies = xylem_tenancies_(policy);
     xylem_ref destinations = __atomic_load_n(&policy->destinations, __ATOMIC_ACQUIRE); /* [publish] */
     const struct xylem_anchor *exact = NULL;
     if (tenancy != XYLEM_TENANCY_NONE)
-        exact = xylem_find_(policy, destinations, hash, tenancy, name, size);
+        exact = xylem_find_name_(policy, destinations, hash, tenancy, name);
     anchors[0] =
         exact ? (xylem_ref)((uint64_t)((const uint8_t *)exact - (const uint8_t *)policy) / XYLEM_REF_UNIT)
               : 0;
-    anchors[1] = tenancy != XYLEM_TENANCY_NONE ? tenancies->entries[tenancy].wildcard : 0;
+    anchors[1] =
+        tenancy != XYLEM_TENANCY_NONE && tenancy != any_namespace /* the target is in namespace "*" */
+            ? tenancies->entries[tenancy].wildcard
+            : 0;
     anchors[2] = any_namespace != XYLEM_TENANCY_NONE ? tenancies->entries[any_namespace].wildcard : 0;
 }
 
@@ -914,24 +1057,50 @@ static XYLEM_COLD_ void xylem_target_tenancy_(const struct xylem_region_header *
     *any_namespace = xylem_find_tenancy_(policy, text, partition + 2);
 }
 
+/* Looks a target up in default/default. */
+static XYLEM_HOT_ void xylem_find_place_(const struct xylem_region_header *policy,
+                                         const struct xylem_name_ *name, struct xylem_place_ *place)
+{
+    /* [publish] directory_version is raised after an anchor has come or gone, so what is found below is at least as new
+     * as the version it is remembered under. */
+    place->directory_version = __atomic_load_n(&policy->directory_version, __ATOMIC_ACQUIRE);
+    place->hash = xylem_name_hash_(name, policy->hash_seed, XYLEM_TENANCY_DEFAULT);
+    xylem_find_anchors_(policy, XYLEM_TENANCY_DEFAULT, xylem_tenancies_(policy)->entries[0].any_namespace,
+                        name, place->hash, place->anchors);
+    place->name = name->bytes;
+    place->name_bytes = (uint32_t)name->size;
+}
+
+/* What a handle remembers, if it is still good. A region is known by its first epoch: ids begin anew with every agent.
+ */
+static XYLEM_HOT_ int xylem_recall_place_(const struct xylem_region_header *policy,
+                                          const struct xylem_target *target, struct xylem_place_ *place)
+{
+    place->directory_version = __atomic_load_n(&policy->directory_version, __ATOMIC_ACQUIRE); /* [publish] */
+    place->hash = target->hash_;
+    place->anchors[0] = target->anchors_[0];
+    place->anchors[1] = target->anchors_[1];
+    place->anchors[2] = target->anchors_[2];
+    place->name = target->name_;
+    place->name_bytes = target->name_bytes_;
+    return target->directory_version_ == place->directory_version && target->region_epoch_ == policy->min_epoch;
+}
+
 static inline void xylem_target_resolve_(const struct xylem_region_header *policy,
                                          struct xylem_target *target)
 {
-    /* [publish] directory_version is raised before an anchor goes and after one comes, so what is found below
-     * is at least as new as the version it is remembered under. */
-    uint64_t version = __atomic_load_n(&policy->directory_version, __ATOMIC_ACQUIRE);
-    if (XYLEM_LIKELY_(target->directory_version_ == version && target->region_id_ == policy->region_id))
-        return;
+    struct xylem_name_ name;
     uint32_t tenancy = XYLEM_TENANCY_DEFAULT;
     uint32_t any_namespace;
-    if (XYLEM_LIKELY_(target->tenancy_bytes_ == 0))
+    uint64_t version = __atomic_load_n(&policy->directory_version, __ATOMIC_ACQUIRE); /* [publish] first */
+    if (target->tenancy_bytes_ == 0)
         any_namespace = xylem_tenancies_(policy)->entries[0].any_namespace;
     else
         xylem_target_tenancy_(policy, target, &tenancy, &any_namespace);
-    target->hash_ = xylem_hash(policy->hash_seed, tenancy, target->name_, target->name_bytes_);
-    xylem_find_anchors_(policy, tenancy, any_namespace, target->name_, target->name_bytes_, target->hash_,
-                        target->anchors_);
-    target->region_id_ = policy->region_id;
+    xylem_name_load_(&name, target->name_, target->name_bytes_);
+    target->hash_ = xylem_name_hash_(&name, policy->hash_seed, tenancy);
+    xylem_find_anchors_(policy, tenancy, any_namespace, &name, target->hash_, target->anchors_);
+    target->region_epoch_ = policy->min_epoch;
     target->directory_version_ = version;
 }
 
@@ -941,6 +1110,18 @@ struct xylem_keys_ {
     uint64_t hash; /* of the exact source */
     const struct xylem_tenancies *tenancies;
 };
+
+/* Does a slot whose tag fits name this source? `key` is 0 for the exact form, which compares names; the wildcard forms
+ * have one interned key and compare refs. */
+static XYLEM_HOT_ int xylem_is_source_(const struct xylem_region_header *policy, uint64_t slot,
+                                       const struct xylem_source_ *source, xylem_ref key)
+{
+    if (key)
+        return (xylem_ref)slot == key;
+    return xylem_is_anchor_(
+        (const struct xylem_anchor *)xylem_at_(policy, (xylem_ref)slot, XYLEM_OBJECT_ANCHOR), source->tenancy,
+        &source->name);
+}
 
 static XYLEM_HOT_ uint64_t xylem_probe_(const struct xylem_region_header *policy, const uint64_t *slots,
                                         uint32_t capacity, uint32_t seed, uint32_t probe_max, uint64_t hash,
@@ -952,24 +1133,18 @@ static XYLEM_HOT_ uint64_t xylem_probe_(const struct xylem_region_header *policy
         uint64_t found = slots[slot];
         if (!found)
             return 0;
-        if (found >> 40 == tag) {
-            if (key ? (xylem_ref)found == key
-                    : xylem_is_anchor_((const struct xylem_anchor *)xylem_at_(policy, (xylem_ref)found,
-                                                                              XYLEM_OBJECT_ANCHOR),
-                                       source->tenancy, source->name, source->size))
-                return found;
-        }
+        if (found >> 40 == tag && xylem_is_source_(policy, found, source, key))
+            return found;
         if (++slot == capacity)
             slot = 0;
     }
     return 0;
 }
 
-/* One form of source in one destination. `key` is 0 for the exact form, which compares names; the wildcard
- * forms have one interned key and compare refs. Returns the slot, 0 if there is none. */
-static XYLEM_HOT_ uint64_t xylem_look_up_(const struct xylem_region_header *policy,
-                                          const struct xylem_destination *destination, uint64_t hash,
-                                          const struct xylem_source_ *source, xylem_ref key)
+/* One form of source in one destination. Returns the slot, 0 if there is none. */
+static XYLEM_NOINLINE_ uint64_t xylem_look_up_(const struct xylem_region_header *policy,
+                                               const struct xylem_destination *destination, uint64_t hash,
+                                               const struct xylem_source_ *source, xylem_ref key)
 {
     if (XYLEM_LIKELY_(!destination->sharded))
         return xylem_probe_(policy, destination->slots, destination->capacity, destination->seed,
@@ -985,54 +1160,95 @@ static XYLEM_HOT_ uint64_t xylem_look_up_(const struct xylem_region_header *poli
                         key);
 }
 
-/* Consul's order within one destination: exact source, any name of its namespace, any namespace. `form` says
- * which matched. */
-static XYLEM_HOT_ uint64_t xylem_match_destination_(const struct xylem_region_header *policy, xylem_ref root,
-                                                    const struct xylem_source_ *source, uint64_t hash,
-                                                    uint32_t *form)
+#define XYLEM_GLANCE_ 4u                 /* slots */
+#define XYLEM_UNSEEN_ 0xffffffffffffffff /* not at a glance: look everywhere */
+
+/* The slots where an exact source most likely is, all at once and without a branch between them: which of them it is
+ * in cannot be predicted. Returns the slot, 0 if the source is not in the table, or XYLEM_UNSEEN_. */
+static XYLEM_HOT_ uint64_t xylem_glance_(const struct xylem_region_header *policy,
+                                         const struct xylem_destination *destination, uint32_t shape,
+                                         uint64_t hash, const struct xylem_source_ *source)
 {
-    const struct xylem_destination *destination =
-        (const struct xylem_destination *)xylem_at_(policy, root, XYLEM_OBJECT_DESTINATION);
+    uint32_t capacity = shape & XYLEM_SHAPE_CAPACITY;
+    uint32_t home = xylem_slot_index(hash, shape >> XYLEM_SHAPE_SEED_SHIFT & XYLEM_SHAPE_SEED, capacity);
+    /* Near the end of the table the window begins before the home; a match there is a match as well. */
+    uint32_t first = home < capacity - XYLEM_GLANCE_ ? home : capacity - XYLEM_GLANCE_;
+    const uint64_t *slots = destination->slots + first;
+    const uint64_t tag = (uint64_t)xylem_slot_tag(hash) << 40;
+    const uint64_t fits = 1ull << 40; /* what differs is below the tag */
+    uint64_t found = (slots[3] ^ tag) < fits ? slots[3] : 0;
+    found = (slots[2] ^ tag) < fits ? slots[2] : found;
+    found = (slots[1] ^ tag) < fits ? slots[1] : found;
+    found = (slots[0] ^ tag) < fits ? slots[0] : found;
+    if (XYLEM_LIKELY_(found))
+        return XYLEM_LIKELY_(xylem_is_source_(policy, found, source, 0)) ? found : XYLEM_UNSEEN_;
+    /* A hole at the home or behind it ends every probe. */
+    for (uint32_t i = home - first; i < XYLEM_GLANCE_; i++)
+        if (slots[i] == 0)
+            return 0;
+    return XYLEM_UNSEEN_;
+}
+
+/* The source's own namespace, then any. */
+static XYLEM_NOINLINE_ uint64_t xylem_match_wildcards_(const struct xylem_region_header *policy,
+                                                       const struct xylem_destination *destination,
+                                                       uint32_t tenancy, uint32_t any_namespace)
+{
+    const struct xylem_tenancy *entries = xylem_tenancies_(policy)->entries;
+    uint64_t slot = 0;
+    if ((destination->forms & XYLEM_FORM_ANY_NAME) && tenancy != XYLEM_TENANCY_NONE)
+        slot = xylem_look_up_(policy, destination, entries[tenancy].wildcard_hash, NULL,
+                              entries[tenancy].wildcard_key);
+    if (!slot && (destination->forms & XYLEM_FORM_ANY_NAMESPACE) && any_namespace != XYLEM_TENANCY_NONE)
+        slot = xylem_look_up_(policy, destination, entries[any_namespace].wildcard_hash, NULL,
+                              entries[any_namespace].wildcard_key);
+    return slot;
+}
+
+/* Consul's order within one destination: exact source, any name of its namespace, any namespace. The slot's flags say
+ * which matched. */
+static XYLEM_HOT_ uint64_t xylem_match_destination_(const struct xylem_region_header *policy,
+                                                    uint64_t root_and_shape,
+                                                    const struct xylem_source_ *source, uint64_t hash)
+{
+    uint32_t shape = (uint32_t)(root_and_shape >> 32);
+    const struct xylem_destination *destination = (const struct xylem_destination *)xylem_at_(
+        policy, (xylem_ref)root_and_shape, XYLEM_OBJECT_DESTINATION);
     xylem_check_(&destination->object);
-    uint32_t forms = destination->forms;
-    uint64_t slot;
-    if ((forms & XYLEM_FORM_EXACT) && source->tenancy != XYLEM_TENANCY_NONE) {
-        *form = 0;
-        slot = xylem_look_up_(policy, destination, hash, source, 0);
-        if (XYLEM_LIKELY_(slot))
-            return slot;
+    uint64_t slot = XYLEM_UNSEEN_;
+    if (XYLEM_LIKELY_(shape & XYLEM_SHAPE_INLINE)) {
+        slot = 0;
+        if (XYLEM_LIKELY_((shape & XYLEM_SHAPE_EXACT) && source->tenancy != XYLEM_TENANCY_NONE))
+            slot = xylem_glance_(policy, destination, shape, hash, source);
+    } else if (!(destination->forms & XYLEM_FORM_EXACT) || source->tenancy == XYLEM_TENANCY_NONE) {
+        slot = 0;
     }
-    if ((forms & XYLEM_FORM_ANY_NAME) && source->tenancy != XYLEM_TENANCY_NONE) {
-        const struct xylem_tenancy *tenancy = &xylem_tenancies_(policy)->entries[source->tenancy];
-        *form = 1;
-        slot = xylem_look_up_(policy, destination, tenancy->wildcard_hash, source, tenancy->wildcard_key);
-        if (slot)
-            return slot;
+    if (XYLEM_UNLIKELY_(slot == XYLEM_UNSEEN_)) {
+        struct xylem_source_ copy = *source;
+        slot = xylem_look_up_(policy, destination, hash, &copy, 0);
     }
-    if ((forms & XYLEM_FORM_ANY_NAMESPACE) && source->any_namespace != XYLEM_TENANCY_NONE) {
-        const struct xylem_tenancy *tenancy = &xylem_tenancies_(policy)->entries[source->any_namespace];
-        *form = 2;
-        return xylem_look_up_(policy, destination, tenancy->wildcard_hash, source, tenancy->wildcard_key);
-    }
-    return 0;
+    if (XYLEM_LIKELY_(slot) || (shape & (XYLEM_SHAPE_INLINE | XYLEM_SHAPE_WILDCARDS)) == XYLEM_SHAPE_INLINE)
+        return slot;
+    return xylem_match_wildcards_(policy, destination, source->tenancy, source->any_namespace);
 }
 
 /* Gives a counter to another pair. The agent reads while this happens: an odd generation tells it to look
  * away. */
 static XYLEM_COLD_ void xylem_claim_counter_(struct xylem_counter *counter, uint64_t hash,
-                                             const struct xylem_source_ *source,
-                                             const struct xylem_target *target)
+                                             const uint8_t *source, size_t source_bytes,
+                                             const uint8_t *target, size_t target_bytes)
 {
     const size_t half = XYLEM_COUNTER_TEXT / 2;
-    size_t source_size = source->size < half ? source->size : half;
-    size_t target_size = target->name_bytes_ < half ? target->name_bytes_ : half;
+    size_t source_size = source_bytes < half ? source_bytes : half;
+    size_t target_size = target_bytes < half ? target_bytes : half;
     uint32_t generation = counter->generation | 1u;
     __atomic_store_n(&counter->generation, generation, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE); /* pairs with the acquire fence of the agent's harvest */
     __atomic_store_n(&counter->allowed, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&counter->denied, 0, __ATOMIC_RELAXED);
-    memcpy(counter->text, source->name, source_size);
-    memcpy(counter->text + source_size, target->name_, target_size);
+    memcpy(counter->text, source, source_size);
+    for (size_t i = 0; i < target_size; i++)
+        counter->text[source_size + i] = xylem_lower_(target[i]);
     counter->source_bytes = (uint8_t)source_size;
     counter->target_bytes = (uint8_t)target_size;
     counter->hash = hash;
@@ -1041,38 +1257,40 @@ static XYLEM_COLD_ void xylem_claim_counter_(struct xylem_counter *counter, uint
 
 /* Statistics of one writer: a signal handler in between may lose one count. */
 static XYLEM_HOT_ void xylem_count_(struct xylem_reader *reader, const struct xylem_source_ *source,
-                                    const struct xylem_target *target, uint64_t source_hash, int allow)
+                                    const struct xylem_place_ *place, uint64_t source_hash, int allow)
 {
     struct xylem_counter *counters = reader->counters;
     if (!counters)
         return;
-    uint64_t hash = (source_hash ^ (target->hash_ << 1 | target->hash_ >> 63)) | 1u;
+    uint64_t hash = (source_hash ^ (place->hash << 1 | place->hash >> 63)) | 1u;
     struct xylem_counter *counter = &counters[(hash >> 32) & (XYLEM_COUNTERS - 1)];
-    if (XYLEM_UNLIKELY_(counter->hash != hash))
-        xylem_claim_counter_(counter, hash, source, target);
-    uint64_t *count = allow ? &counter->allowed : &counter->denied;
+    struct xylem_reader_slot *slot = reader->slot;
+    uint64_t verdicts = slot->allowed + slot->denied;
+    uint64_t *count = allow ? &slot->allowed : &slot->denied;
     __atomic_store_n(count, *count + 1, __ATOMIC_RELAXED);
-    count = allow ? &reader->slot->allowed : &reader->slot->denied;
+    if (counter->hash != hash) {
+        /* One stranger in 32 takes the counter over: frequent pairs have theirs most of the time, and the others cost no
+         * more than this compare. */
+        if (XYLEM_LIKELY_(counter->hash != 0 && (verdicts & 31) != 0))
+            return;
+        xylem_claim_counter_(counter, hash, source->name.bytes, source->name.size, place->name,
+                             place->name_bytes);
+    }
+    count = allow ? &counter->allowed : &counter->denied;
     __atomic_store_n(count, *count + 1, __ATOMIC_RELAXED);
 }
 
+/* A denial without an intention; the version is the caller's to fill in. */
 static XYLEM_HOT_ int xylem_deny_(struct xylem_verdict *verdict, int why)
 {
     verdict->allow = 0;
     verdict->why = (uint8_t)why;
-    return 0;
-}
-
-static XYLEM_HOT_ void xylem_verdict_clear_(struct xylem_verdict *verdict)
-{
-    verdict->policy_version = 0;
-    verdict->allow = 0;
-    verdict->why = XYLEM_WHY_NOT_READY;
     verdict->precedence = 0;
     verdict->permissions = 0;
     verdict->anchor_ = 0;
     verdict->section_ = 0;
     verdict->slot_ = 0;
+    return 0;
 }
 
 static XYLEM_COLD_ int xylem_deny_unready_(const struct xylem_reader *reader, struct xylem_verdict *verdict)
@@ -1098,72 +1316,227 @@ static XYLEM_HOT_ int xylem_is_ready_(const struct xylem_reader *reader,
                            __atomic_load_n(&reader->client->stale, __ATOMIC_RELAXED)));
 }
 
-/* Walks the destinations that may speak for the target, most exact first. */
-static XYLEM_HOT_ int xylem_decide_(struct xylem_reader *reader, const struct xylem_region_header *policy,
-                                    struct xylem_target *target, const struct xylem_source_ *source,
-                                    struct xylem_verdict *verdict)
+/* Walks the destinations that may speak for the target, most exact first and from *decider on, up to the one that
+ * decides: *decider, 3 if none does. */
+static XYLEM_HOT_ uint64_t xylem_walk_(const struct xylem_region_header *policy,
+                                       const struct xylem_place_ *place, const struct xylem_source_ *source,
+                                       uint64_t hash, uint64_t roots[3], uint32_t *decider)
 {
-    uint64_t hash = xylem_hash(policy->hash_seed, source->tenancy, source->name, source->size);
-    verdict->why = XYLEM_WHY_DEFAULT;
-    verdict->allow = (uint8_t)__atomic_load_n(&policy->default_allow, __ATOMIC_RELAXED);
-    for (uint32_t i = 0; i < 3; i++) {
-        if (!target->anchors_[i])
-            continue;
-        const struct xylem_anchor *anchor =
-            (const struct xylem_anchor *)xylem_at_(policy, target->anchors_[i], XYLEM_OBJECT_ANCHOR);
-        xylem_ref root = __atomic_load_n(&anchor->root, __ATOMIC_ACQUIRE); /* [publish] */
-        if (!root)
-            continue;
-        uint32_t form = 0;
-        uint64_t slot = xylem_match_destination_(policy, root, source, hash, &form);
-        if (!slot)
-            continue;
-        verdict->why = XYLEM_WHY_INTENTION;
-        verdict->allow = (slot >> 32 & (XYLEM_SLOT_ALLOW | XYLEM_SLOT_PERMISSIONS)) == XYLEM_SLOT_ALLOW;
-        verdict->permissions = (slot >> 32 & XYLEM_SLOT_PERMISSIONS) != 0;
-        verdict->precedence = (uint8_t)(9 - 3 * i - form);
-        verdict->anchor_ = target->anchors_[i];
-        verdict->slot_ = slot;
-        verdict->section_ = reader->sections + 1;
-        break;
+    for (uint32_t i = *decider; i < 3; i++) {
+        roots[i] = 0;
+        if (place->anchors[i]) {
+            const struct xylem_anchor *anchor =
+                (const struct xylem_anchor *)xylem_at_(policy, place->anchors[i], XYLEM_OBJECT_ANCHOR);
+            roots[i] = __atomic_load_n(&anchor->root_and_shape, __ATOMIC_ACQUIRE); /* [publish] */
+        }
+        uint64_t slot = roots[i] ? xylem_match_destination_(policy, roots[i], source, hash) : 0;
+        if (slot) {
+            *decider = i;
+            return slot;
+        }
     }
-    xylem_count_(reader, source, target, hash, verdict->allow);
-    return verdict->allow;
+    *decider = 3;
+    return 0;
 }
 
-static XYLEM_HOT_ int xylem_authorize_in_section_(struct xylem_reader *reader, struct xylem_target *target,
-                                                  const struct xylem_peer *peer,
-                                                  struct xylem_verdict *verdict)
+/* Did the destinations that were walked stand like this all at once? They change one by one: of a commit that denies in
+ * one and allows in another, a reader that came between them would see the second half only. Refs do not come back
+ * within a section, so what is the same now was the same all the time. */
+static XYLEM_HOT_ int xylem_is_snapshot_(const struct xylem_region_header *policy,
+                                         const struct xylem_place_ *place, const uint64_t roots[3],
+                                         uint32_t decider)
 {
-    xylem_verdict_clear_(verdict);
-    const struct xylem_set_ *set = reader->set;
-    if (XYLEM_UNLIKELY_(!set))
-        return xylem_deny_unready_(reader, verdict);
-    const struct xylem_region_header *policy = set->policy;
-    /* [publish] Before the look-up; the writer raises it behind the publication: an old verdict never carries the
-     * new version. */
-    verdict->policy_version = __atomic_load_n(&policy->policy_version, __ATOMIC_ACQUIRE);
-    if (XYLEM_UNLIKELY_(!xylem_is_ready_(reader, policy)))
-        return xylem_deny_unready_(reader, verdict);
-    struct xylem_source_ source;
-    int why = xylem_parse_uri_(policy, peer->uri.data, peer->uri.size, &source);
-    if (XYLEM_UNLIKELY_(why))
-        return xylem_deny_(verdict, why);
-    xylem_target_resolve_(policy, target);
-    if (XYLEM_UNLIKELY_(xylem_revoked_(policy, peer))) {
-        xylem_count_(reader, &source, target,
-                     xylem_hash(policy->hash_seed, source.tenancy, source.name, source.size), 0);
-        return xylem_deny_(verdict, XYLEM_WHY_REVOKED);
+    /* [publish] Raised before the root of a new destination is stored, and after one has gone. */
+    if (__atomic_load_n(&policy->directory_version, __ATOMIC_ACQUIRE) != place->directory_version)
+        return 0;
+    for (uint32_t i = 0; i < 3 && i <= decider; i++) {
+        if (!place->anchors[i])
+            continue;
+        const struct xylem_anchor *anchor =
+            (const struct xylem_anchor *)xylem_at_(policy, place->anchors[i], XYLEM_OBJECT_ANCHOR);
+        if (__atomic_load_n(&anchor->root_and_shape, __ATOMIC_ACQUIRE) != roots[i]) /* [publish] */
+            return 0;
     }
-    return xylem_decide_(reader, policy, target, &source, verdict);
+    return 1;
+}
+
+/* The verdict of an intention, `slot` of the destination number `decider`. */
+static XYLEM_HOT_ int xylem_intend_(const struct xylem_reader *reader, uint64_t slot, uint32_t decider,
+                                    xylem_ref anchor, struct xylem_verdict *verdict)
+{
+    uint32_t flags = (uint32_t)(slot >> 32);
+    int allow = (flags & (XYLEM_SLOT_ALLOW | XYLEM_SLOT_PERMISSIONS)) == XYLEM_SLOT_ALLOW;
+    verdict->allow = (uint8_t)allow;
+    verdict->why = XYLEM_WHY_INTENTION;
+    verdict->permissions = (flags & XYLEM_SLOT_PERMISSIONS) != 0;
+    /* 9, 6 or 3 for the destination, less 1 or 2 for a wildcard source: XYLEM_SLOT_ANY_NAME, _ANY_NAMESPACE. */
+    verdict->precedence = (uint8_t)(9 - 3 * decider - (flags >> 3 & 3u));
+    verdict->anchor_ = anchor;
+    verdict->slot_ = slot;
+    verdict->section_ = reader->sections + 1;
+    return allow;
+}
+
+/* Returns the verdict, or XYLEM_AGAIN_: the policy changed meanwhile in such a way that source and target must be looked
+ * up again. */
+#define XYLEM_AGAIN_ (-1)
+
+/* From destination number `decider` on; those before it, of which roots[] tells, do not decide. */
+static XYLEM_HOT_ int xylem_decide_from_(struct xylem_reader *reader,
+                                         const struct xylem_region_header *policy,
+                                         const struct xylem_place_ *place, const struct xylem_source_ *source,
+                                         uint64_t hash, uint32_t decider, uint64_t roots[3],
+                                         struct xylem_verdict *verdict)
+{
+    uint64_t slot = xylem_walk_(policy, place, source, hash, roots, &decider);
+    /* One destination is always seen whole, by a source whose namespace was known already. */
+    if ((decider > 0 || source->tenancy == XYLEM_TENANCY_NONE) &&
+        XYLEM_UNLIKELY_(!xylem_is_snapshot_(policy, place, roots, decider)))
+        return XYLEM_AGAIN_;
+    if (slot)
+        return xylem_intend_(reader, slot, decider, place->anchors[decider], verdict);
+    xylem_deny_(verdict, XYLEM_WHY_DEFAULT);
+    int allow = __atomic_load_n(&policy->default_allow, __ATOMIC_RELAXED) != 0;
+    verdict->allow = (uint8_t)allow;
+    return allow;
+}
+
+static inline int xylem_decide_(struct xylem_reader *reader, const struct xylem_region_header *policy,
+                                const struct xylem_place_ *place, const struct xylem_source_ *source,
+                                uint64_t hash, struct xylem_verdict *verdict)
+{
+    uint64_t roots[3];
+    return xylem_decide_from_(reader, policy, place, source, hash, 0, roots, verdict);
+}
+
+static XYLEM_NOINLINE_ int xylem_decide_rest_(struct xylem_reader *reader,
+                                              const struct xylem_region_header *policy,
+                                              const struct xylem_place_ *place,
+                                              const struct xylem_source_ *source, uint64_t hash, uint64_t root,
+                                              struct xylem_verdict *verdict)
+{
+    uint64_t roots[3] = {root, 0, 0};
+    return xylem_decide_from_(reader, policy, place, source, hash, 1, roots, verdict);
+}
+
+/* Where a source is in a destination, if it is there: the caller has something else to do before it looks. */
+static XYLEM_HOT_ void xylem_prefetch_(const struct xylem_region_header *policy, uint64_t root_and_shape,
+                                       uint64_t hash)
+{
+    uint32_t shape = (uint32_t)(root_and_shape >> 32);
+    const struct xylem_destination *destination =
+        (const struct xylem_destination *)((const uint8_t *)policy + (root_and_shape & 0xffffffffu) * XYLEM_REF_UNIT);
+    uint32_t home = xylem_slot_index(hash, shape >> XYLEM_SHAPE_SEED_SHIFT & XYLEM_SHAPE_SEED,
+                                     shape & XYLEM_SHAPE_CAPACITY);
+    __builtin_prefetch(&destination->slots[home]);
+}
+
+/* The same, quickest where the target's own destination, with this root, decides. */
+static XYLEM_HOT_ int xylem_decide_fast_(struct xylem_reader *reader,
+                                         const struct xylem_region_header *policy,
+                                         const struct xylem_place_ *place, uint64_t root,
+                                         const struct xylem_source_ *source, uint64_t hash,
+                                         struct xylem_verdict *verdict)
+{
+    uint64_t slot = XYLEM_LIKELY_(root) ? xylem_match_destination_(policy, root, source, hash) : 0;
+    if (XYLEM_LIKELY_(slot))
+        return xylem_intend_(reader, slot, 0, place->anchors[0], verdict);
+    const struct xylem_place_ place_copy = *place;
+    const struct xylem_source_ source_copy = *source;
+    return xylem_decide_rest_(reader, policy, &place_copy, &source_copy, hash, root, verdict);
+}
+
+/* In a section that can answer: the whole of it. */
+static XYLEM_NOINLINE_ int xylem_authorize_slow_(struct xylem_reader *reader,
+                                                 const struct xylem_region_header *policy,
+                                                 struct xylem_target *target, const struct xylem_peer *peer,
+                                                 struct xylem_verdict *verdict)
+{
+    uint8_t decoded[XYLEM_NAME_MAX + 1];
+    struct xylem_source_ source;
+    struct xylem_place_ place;
+    for (;;) {
+        /* The target first: the version that it is found under is older than all that is read below. */
+        if (!xylem_recall_place_(policy, target, &place)) {
+            xylem_target_resolve_(policy, target);
+            (void)xylem_recall_place_(policy, target, &place);
+            place.directory_version = target->directory_version_;
+        }
+        int why = xylem_parse_uri_(policy, peer->uri.data, peer->uri.size, &source, decoded);
+        if (why)
+            return xylem_deny_(verdict, why);
+        uint64_t hash = xylem_name_hash_(&source.name, policy->hash_seed, source.tenancy);
+        int allow = xylem_revoked_(policy, peer)
+                        ? xylem_deny_(verdict, XYLEM_WHY_REVOKED)
+                        : xylem_decide_(reader, policy, &place, &source, hash, verdict);
+        if (allow == XYLEM_AGAIN_)
+            continue;
+        xylem_count_(reader, &source, &place, hash, allow);
+        return allow;
+    }
+}
+
+/* The usual case: the target has been found, the URI has the usual form, the serial is not revoked, and nothing changed
+ * meanwhile. Returns the verdict, or XYLEM_AGAIN_: it is not the usual case after all. */
+static XYLEM_HOT_ int xylem_authorize_fast_(struct xylem_reader *reader,
+                                            const struct xylem_region_header *policy,
+                                            const struct xylem_place_ *place, const struct xylem_peer *peer,
+                                            struct xylem_verdict *verdict)
+{
+    struct xylem_source_ source;
+    uint64_t root = 0;
+    if (XYLEM_LIKELY_(place->anchors[0])) {
+        const struct xylem_anchor *anchor =
+            (const struct xylem_anchor *)xylem_at_(policy, place->anchors[0], XYLEM_OBJECT_ANCHOR);
+        root = __atomic_load_n(&anchor->root_and_shape, __ATOMIC_ACQUIRE); /* [publish] */
+    }
+    if (XYLEM_UNLIKELY_(!xylem_parse_uri_fast_(policy, xylem_identities_(policy), peer->uri.data,
+                                               peer->uri.size, &source)))
+        return XYLEM_AGAIN_;
+    uint64_t hash = xylem_name_hash_(&source.name, policy->hash_seed, XYLEM_TENANCY_DEFAULT);
+    xylem_prefetch_(policy, root, hash);
+    if (XYLEM_UNLIKELY_(xylem_revoked_(policy, peer)))
+        return XYLEM_AGAIN_;
+    int allow = xylem_decide_fast_(reader, policy, place, root, &source, hash, verdict);
+    if (XYLEM_LIKELY_(allow != XYLEM_AGAIN_))
+        xylem_count_(reader, &source, place, hash, allow);
+    return allow;
+}
+
+/* The policy region of the reader's section, or NULL: denied already. */
+static XYLEM_HOT_ const struct xylem_region_header *xylem_policy_(struct xylem_reader *reader,
+                                                                  struct xylem_verdict *verdict)
+{
+    const struct xylem_set_ *set = reader->set;
+    verdict->policy_version = 0;
+    if (XYLEM_LIKELY_(set)) {
+        /* [publish] Before the look-up; the writer raises it behind the publication: an old verdict never carries the
+         * new version. */
+        verdict->policy_version = __atomic_load_n(&set->policy->policy_version, __ATOMIC_ACQUIRE);
+        if (XYLEM_LIKELY_(xylem_is_ready_(reader, set->policy)))
+            return set->policy;
+    }
+    xylem_deny_unready_(reader, verdict);
+    return NULL;
 }
 
 static inline int xylem_authorize_peer(struct xylem_reader *reader, struct xylem_target *target,
                                        const struct xylem_peer *peer, struct xylem_verdict *verdict)
 {
     struct xylem_verdict unwanted;
+    struct xylem_place_ place;
+    int allow = 0;
+    if (!verdict)
+        verdict = &unwanted;
     xylem_lock_(reader);
-    int allow = xylem_authorize_in_section_(reader, target, peer, verdict ? verdict : &unwanted);
+    const struct xylem_region_header *policy = xylem_policy_(reader, verdict);
+    if (XYLEM_LIKELY_(policy)) {
+        allow = XYLEM_AGAIN_;
+        if (XYLEM_LIKELY_(xylem_recall_place_(policy, target, &place)))
+            allow = xylem_authorize_fast_(reader, policy, &place, peer, verdict);
+        if (XYLEM_UNLIKELY_(allow == XYLEM_AGAIN_))
+            allow = xylem_authorize_slow_(reader, policy, target, peer, verdict);
+    }
     xylem_unlock_(reader);
     return allow;
 }
@@ -1173,15 +1546,51 @@ static XYLEM_COLD_ int xylem_deny_malformed_(struct xylem_reader *reader, struct
     struct xylem_verdict unwanted;
     if (!verdict)
         verdict = &unwanted;
-    xylem_verdict_clear_(verdict);
     verdict->policy_version = xylem_policy_version(reader);
     return xylem_deny_(verdict, reader->slot ? XYLEM_WHY_MALFORMED : XYLEM_WHY_FORKED);
+}
+
+static XYLEM_NOINLINE_ int xylem_authorize_text_slow_(struct xylem_reader *reader, const char *text,
+                                                      const struct xylem_peer *peer,
+                                                      struct xylem_verdict *verdict)
+{
+    struct xylem_target target;
+    if (xylem_target_init(&target, text) != XYLEM_OK)
+        return xylem_deny_malformed_(reader, verdict);
+    return xylem_authorize_peer(reader, &target, peer, verdict);
+}
+
+/* A target as text, a peer taken apart. */
+static XYLEM_HOT_ int xylem_authorize_text_(struct xylem_reader *reader, const char *text,
+                                            const struct xylem_peer *peer, struct xylem_verdict *verdict)
+{
+    struct xylem_verdict unwanted;
+    struct xylem_name_ name;
+    struct xylem_place_ place;
+    int allow = XYLEM_AGAIN_;
+    if (!verdict)
+        verdict = &unwanted;
+    if (XYLEM_LIKELY_(xylem_target_name_(&name, text))) {
+        xylem_lock_(reader);
+        const struct xylem_region_header *policy = xylem_policy_(reader, verdict);
+        if (XYLEM_LIKELY_(policy)) {
+            /* Its look-up is a chain of dependent loads, behind which the CPU works on the URI. */
+            xylem_find_place_(policy, &name, &place);
+            allow = xylem_authorize_fast_(reader, policy, &place, peer, verdict);
+        } else {
+            allow = 0;
+        }
+        xylem_unlock_(reader);
+    }
+    if (XYLEM_LIKELY_(allow != XYLEM_AGAIN_))
+        return allow;
+    struct xylem_peer copy = *peer;
+    return xylem_authorize_text_slow_(reader, text, &copy, verdict);
 }
 
 static inline int xylem_authorize(struct xylem_reader *reader, const char *target, const char *uri,
                                   const struct xylem_slice *serial, struct xylem_verdict *verdict)
 {
-    struct xylem_target parsed;
     struct xylem_peer peer;
     peer.uri.data = (const uint8_t *)uri;
     peer.uri.size = strlen(uri);
@@ -1189,20 +1598,16 @@ static inline int xylem_authorize(struct xylem_reader *reader, const char *targe
     peer.serial.size = serial ? serial->size : 0;
     peer.issuer_key_id.data = NULL;
     peer.issuer_key_id.size = 0;
-    if (XYLEM_UNLIKELY_(xylem_target_init(&parsed, target) != XYLEM_OK))
-        return xylem_deny_malformed_(reader, verdict);
-    return xylem_authorize_peer(reader, &parsed, &peer, verdict);
+    return xylem_authorize_text_(reader, target, &peer, verdict);
 }
 
 static inline int xylem_authorize_der(struct xylem_reader *reader, const char *target, const void *der,
                                       size_t size, struct xylem_verdict *verdict)
 {
-    struct xylem_target parsed;
     struct xylem_peer peer;
-    if (XYLEM_UNLIKELY_(xylem_x509_peer(der, size, &peer) != 0 ||
-                        xylem_target_init(&parsed, target) != XYLEM_OK))
+    if (XYLEM_UNLIKELY_(xylem_x509_peer(der, size, &peer) != 0))
         return xylem_deny_malformed_(reader, verdict);
-    return xylem_authorize_peer(reader, &parsed, &peer, verdict);
+    return xylem_authorize_text_(reader, target, &peer, verdict);
 }
 
 static inline uint64_t xylem_policy_version(struct xylem_reader *reader)
@@ -1372,13 +1777,10 @@ static inline const struct xylem_anchor *xylem_find_leaf_(const struct xylem_set
     return NULL;
 }
 
-static inline int xylem_leaf(struct xylem_reader *reader, const char *service, struct xylem_leaf_view *out)
+/* The view of what an anchor of a scope region names. */
+static inline int xylem_view_leaf_(const struct xylem_region_header *scope, const struct xylem_anchor *anchor,
+                                   struct xylem_leaf_view *out)
 {
-    int error = xylem_in_section_(reader);
-    if (error)
-        return error;
-    const struct xylem_region_header *scope = NULL;
-    const struct xylem_anchor *anchor = xylem_find_leaf_(reader->set, service, &scope);
     xylem_ref ref = anchor ? __atomic_load_n(&anchor->root, __ATOMIC_ACQUIRE) : 0; /* [publish] */
     if (!ref)
         return XYLEM_E_NOT_FOUND;
@@ -1400,6 +1802,16 @@ static inline int xylem_leaf(struct xylem_reader *reader, const char *service, s
     clock_gettime(CLOCK_REALTIME_COARSE, &now); /* the coarse clock never leaves the vDSO */
     out->expired = now.tv_sec > leaf->not_after;
     return XYLEM_OK;
+}
+
+static inline int xylem_leaf(struct xylem_reader *reader, const char *service, struct xylem_leaf_view *out)
+{
+    int error = xylem_in_section_(reader);
+    if (error)
+        return error;
+    const struct xylem_region_header *scope = NULL;
+    const struct xylem_anchor *anchor = xylem_find_leaf_(reader->set, service, &scope);
+    return xylem_view_leaf_(scope, anchor, out);
 }
 
 static inline uint64_t xylem_leaf_version(struct xylem_reader *reader, const char *service)
@@ -1609,16 +2021,18 @@ static inline void xylem_unmap_set_(struct xylem_set_ *set)
     set->region_count = 0;
 }
 
-static inline uint64_t xylem_highest_epoch_(struct xylem_client *client)
+/* An epoch that no reader of this client has passed: all that they store they have from these regions. A new agent is
+ * told when it is greeted, and must begin above it. */
+/* May readers go on to this set with the epochs that they have? They hold what they loaded from the region that is
+ * installed, so the new one's must not be behind it: the agent would take their slots for younger than they are. The
+ * old word is loaded first, and the agent raises the newest region first, so a set of the same agent always passes;
+ * one of an agent whose clock began anew does not. */
+static inline int xylem_epoch_goes_on_(const struct xylem_client *client,
+                                       const struct xylem_region_header *policy)
 {
-    uint64_t highest = client->highest_epoch;
-    for (uint32_t i = 0; i < client->slot_capacity; i++)
-        for (uint32_t level = 0; level < XYLEM_READER_LEVELS; level++) {
-            uint64_t epoch = __atomic_load_n(&client->page->slots[i].words[level], __ATOMIC_RELAXED) >> 16;
-            if (epoch > highest)
-                highest = epoch;
-        }
-    return client->highest_epoch = highest;
+    uint64_t before = __atomic_load_n(&client->set->policy->epoch, __ATOMIC_ACQUIRE); /* [epoch] */
+    uint64_t after = __atomic_load_n(&policy->epoch, __ATOMIC_ACQUIRE);               /* [epoch] */
+    return after >= before;
 }
 
 /* Maps and installs a set: complete or not at all. The descriptors stay the caller's. */
@@ -1633,14 +2047,16 @@ static inline int xylem_install_(struct xylem_client *client, uint64_t min_epoch
         return XYLEM_E_BUSY;
     if (count == 0 || count > XYLEM_WIRE_REGIONS_MAX)
         return XYLEM_E_PROTOCOL;
-    if (min_epoch <= xylem_highest_epoch_(client) || min_epoch >> 48 != 0)
-        return XYLEM_E_STALE_EPOCH;
     int error = XYLEM_OK;
     uint32_t mapped = 0;
     for (; mapped < count && !error; mapped++)
         error =
             xylem_map_region_(fds[mapped], sizes[mapped],
                               mapped == 0 ? XYLEM_REGION_POLICY : XYLEM_REGION_SCOPE, &set->regions[mapped]);
+    if (!error && (min_epoch >> 48 != 0 || !xylem_epoch_goes_on_(client, set->regions[0].region))) {
+        error = XYLEM_E_STALE_EPOCH;
+        mapped++; /* all of them are */
+    }
     if (error) {
         set->region_count = mapped - 1;
         xylem_unmap_set_(set);
@@ -1649,7 +2065,6 @@ static inline int xylem_install_(struct xylem_client *client, uint64_t min_epoch
     set->policy = set->regions[0].region;
     set->min_epoch = min_epoch;
     set->region_count = count;
-    client->highest_epoch = min_epoch;
     __atomic_store_n(&client->set, (const struct xylem_set_ *)set, __ATOMIC_RELEASE); /* [set] */
     return XYLEM_OK;
 }
@@ -1765,7 +2180,7 @@ static inline int xylem_send_hello_(struct xylem_client *client)
     hello.wire_version = XYLEM_WIRE_VERSION;
     hello.abi_major = XYLEM_ABI_MAJOR;
     hello.incompat_known = XYLEM_INCOMPAT_KNOWN;
-    hello.highest_epoch = xylem_highest_epoch_(client);
+    hello.highest_epoch = client->set->policy->epoch;
     hello.installed = client->set->min_epoch;
     hello.slot_capacity = client->slot_capacity;
     hello.flags = client->flags & XYLEM_OPEN_FENCED ? XYLEM_HELLO_FENCED : 0;
