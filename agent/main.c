@@ -160,6 +160,17 @@ static void on_reload(struct ev_loop *loop, ev_signal *signal, int events)
     agent_reload(signal->data);
 }
 
+/* Through udmabuf some kernels let the holder of a sealed memfd write to it all the same. */
+static void warn_of_udmabuf(void)
+{
+    struct stat status;
+    if (stat("/dev/udmabuf", &status) == 0 && (status.st_mode & 0066) != 0)
+        fputs("xylemd: warning: /dev/udmabuf is open to more users than root; older kernels let its users "
+              "write to "
+              "regions they may only read: chmod 0600 /dev/udmabuf\n",
+              stderr);
+}
+
 static int run(struct config *config, const char *path)
 {
     struct ev_loop *loop = ev_default_loop(EVFLAG_AUTO | EVFLAG_NOENV);
@@ -210,6 +221,7 @@ int main(int count, char **arguments)
         return EXIT_FAILURE;
     if (options.check) {
         config_free(config);
+        warn_of_udmabuf();
         puts("the configuration is good");
         return EXIT_SUCCESS;
     }
