@@ -12,6 +12,8 @@
 
 #include "agent/log.h"
 
+/* A generation is at least a second: room for a million changes in each. */
+#define GENERATION_BITS    20u
 #define POLICY_BYTES_FIRST (512u * 1024u)
 #define SCOPE_BYTES_FIRST  (64u * 1024u)
 #define BEAT_SEC           0.1
@@ -24,6 +26,11 @@
 static uint64_t boottime_ns(void)
 {
     return xylem_now_ns_(CLOCK_BOOTTIME);
+}
+
+ev_tstamp publication_now(void)
+{
+    return (double)xylem_now_ns_(CLOCK_MONOTONIC) / 1e9;
 }
 
 static int fail(struct error *error, int code, const char *what)
@@ -67,9 +74,13 @@ static void install_locally(struct publication *publication)
     int fd = region_fd(region);
     uint64_t size = region_bytes(region);
     uint64_t min_epoch = grace_raise(publication->grace);
-    grace_reader_use(publication->local_grace, region);
-    if (xylem_install_(publication->local, min_epoch, &fd, &size, 1) == XYLEM_OK)
-        xylem_release_(publication->local, min_epoch);
+    if (grace_reader_use(publication->local_grace, region) != 0 ||
+        xylem_install_(publication->local, min_epoch, &fd, &size, 1) != XYLEM_OK) {
+        /* It goes on with the old region, which denies everything once it is silenced. */
+        log_error(log_message("the agent itself cannot map its new policy region"));
+        return;
+    }
+    xylem_release_(publication->local, min_epoch);
     for (size_t i = 0; i < publication->local_held.count; i++)
         grace_reader_unuse(publication->local_grace, publication->local_held.regions[i]);
     publication->local_held.count = 0;
@@ -94,7 +105,7 @@ static bool bury(struct publication *publication, struct policy *policy, struct 
         return false;
     old->policy = policy;
     old->scope = scope;
-    old->since = ev_now(publication->options.loop);
+    old->since = publication_now();
     old->next = publication->old;
     publication->old = old;
     return true;
@@ -107,14 +118,14 @@ static void silence(struct old_region *old)
     old->silent = true;
 }
 
-/* A policy region that holds the whole model, as large as it has to be. */
+/* A policy region that holds the whole model, of `bytes` or as much larger as it has to be. */
 static int build_policy(struct publication *publication, uint64_t bytes, struct policy **out)
 {
     uint64_t version =
-        publication->policy ? policy_version(publication->policy) : publication->options.generation << 40;
+        publication->policy ? policy_version(publication->policy) : publication->options.generation << GENERATION_BITS;
     for (;; bytes *= 2) {
         if (bytes > publication->options.policy_bytes_max)
-            return -ENOSPC;
+            bytes = publication->options.policy_bytes_max;
         int code = policy_create(out, publication->grace, bytes, publication->next_region_id++,
                                  publication->hash_seed, version);
         if (!code)
@@ -125,9 +136,19 @@ static int build_policy(struct publication *publication, uint64_t bytes, struct 
         }
         policy_destroy(*out);
         *out = NULL;
-        if (code != -ENOSPC)
+        if (code != -ENOSPC || bytes == publication->options.policy_bytes_max)
             return code;
     }
+}
+
+/* For a region that is full. Where little of it is alive, readers that never leave hold the rest: they do not hold the
+ * next one, which therefore need not be larger. Else one hostile reader could drive regions to their limit. */
+static uint64_t next_policy_bytes(const struct publication *publication)
+{
+    struct region_statistics statistics;
+    region_statistics(policy_region(publication->policy), &statistics);
+    return statistics.live_bytes > statistics.region_bytes / 2 ? publication->policy_bytes * 2
+                                                               : publication->policy_bytes;
 }
 
 static int supersede_policy(struct publication *publication, uint64_t bytes)
@@ -141,7 +162,7 @@ static int supersede_policy(struct publication *publication, uint64_t bytes)
         return -ENOMEM;
     }
     publication->policy = fresh;
-    publication->superseded_at = ev_now(publication->options.loop);
+    publication->superseded_at = publication_now();
     policy_heartbeat(fresh, boottime_ns());
     policy_upstream_contact(fresh, publication->contact_ns);
     install_locally(publication);
@@ -169,13 +190,14 @@ static void leave_stuck_readers_behind(struct publication *publication)
 {
     struct region_statistics statistics;
     region_statistics(policy_region(publication->policy), &statistics);
-    ev_tstamp now = ev_now(publication->options.loop);
+    ev_tstamp now = publication_now();
     double interval = (double)publication->options.supersede_interval_ns / 1e9;
     if (statistics.retired_bytes < statistics.live_bytes / 2 + 256 * 1024 ||
         now - publication->superseded_at < (interval > STUCK_SEC ? interval : STUCK_SEC))
         return;
     log_warning(log_message("a reader is stuck in a section; superseding the policy region"),
                 log_u64("retired_bytes", statistics.retired_bytes));
+    publication->superseded_at = now; /* also if it fails: the next try is as far away */
     supersede_policy(publication, publication->policy_bytes);
 }
 
@@ -190,8 +212,8 @@ static bool is_held(const struct publication *publication, const struct region *
 static void forget_region(struct publication *publication, struct region *region)
 {
     for (struct publication_client *client = publication->clients; client; client = client->next) {
-        struct region_list *lists[] = {&client->held, &client->current, &client->offer};
-        for (size_t l = 0; l < 3; l++)
+        struct region_list *lists[] = {&client->held, &client->current, &client->offer, &client->added};
+        for (size_t l = 0; l < sizeof lists / sizeof *lists; l++)
             for (size_t i = 0; i < lists[l]->count; i++)
                 if (lists[l]->regions[i] == region)
                     lists[l]->regions[i--] = lists[l]->regions[--lists[l]->count];
@@ -201,7 +223,7 @@ static void forget_region(struct publication *publication, struct region *region
 /* Frees superseded regions that nobody holds; silences and wipes those whose time is up. */
 void publication_collect(struct publication *publication)
 {
-    ev_tstamp now = ev_now(publication->options.loop);
+    ev_tstamp now = publication_now();
     for (struct old_region **link = &publication->old; *link;) {
         struct old_region *old = *link;
         struct region *region = old->policy ? policy_region(old->policy) : scope_region(old->scope);
@@ -212,6 +234,7 @@ void publication_collect(struct publication *publication)
             link = &old->next;
             continue;
         }
+        silence(old); /* whoever has it mapped for no reason that we know must not take it for current */
         forget_region(publication, region);
         *link = old->next;
         policy_destroy(old->policy);
@@ -235,25 +258,40 @@ static bool needs_grace(const struct publication *publication)
     return false;
 }
 
+/* How much waits for readers to leave. */
+static uint64_t count_waiting(const struct publication *publication)
+{
+    struct region_statistics statistics = {0};
+    uint64_t waiting = 0;
+    if (publication->policy) {
+        region_statistics(policy_region(publication->policy), &statistics);
+        waiting += statistics.retired_bytes;
+    }
+    for (const struct scope_entry *entry = publication->scopes; entry; entry = entry->next)
+        if (entry->scope) {
+            region_statistics(scope_region(entry->scope), &statistics);
+            waiting += statistics.retired_bytes;
+        }
+    for (const struct publication_client *client = publication->clients; client; client = client->next)
+        waiting += client->release_after != 0;
+    return waiting;
+}
+
 static void on_grace(struct ev_loop *loop, ev_timer *timer, int events)
 {
     (void)events;
     struct publication *publication = timer->data;
-    struct region_statistics before = {0}, after = {0};
-    if (publication->policy)
-        region_statistics(policy_region(publication->policy), &before);
+    uint64_t before = count_waiting(publication);
     grace_advance(publication->grace);
     for (struct publication_client *client = publication->clients; client; client = client->next)
         client_try_release(client);
     publication_collect(publication);
-    if (publication->policy)
-        region_statistics(policy_region(publication->policy), &after);
     if (!needs_grace(publication)) {
         ev_timer_stop(loop, timer);
         return;
     }
     /* Each round interrupts every CPU that runs a client: not often while somebody holds everything up. */
-    bool stuck = before.retired_bytes && after.retired_bytes >= before.retired_bytes;
+    bool stuck = count_waiting(publication) >= before;
     timer->repeat =
         stuck ? (timer->repeat * 2 < GRACE_SEC_MAX ? timer->repeat * 2 : GRACE_SEC_MAX) : GRACE_SEC;
     ev_timer_again(loop, timer);
@@ -274,7 +312,7 @@ static void on_beat(struct ev_loop *loop, ev_timer *timer, int events)
     publication_collect(publication);
     leave_stuck_readers_behind(publication);
     for (struct publication_client *client = publication->clients; client; client = client->next)
-        if (client->retry_at > 0 && client->retry_at <= ev_now(publication->options.loop))
+        if (client->retry_at > 0 && client->retry_at <= publication_now())
             client_offer(client);
 }
 
@@ -376,6 +414,7 @@ void publication_set_limits(struct publication *publication, const struct public
     publication->options.policy_bytes_max = options->policy_bytes_max;
     publication->options.scope_bytes_max = options->scope_bytes_max;
     publication->options.supersede_interval_ns = options->supersede_interval_ns;
+    publication->options.regions_per_uid_max = options->regions_per_uid_max;
 }
 
 int publication_open(struct publication *publication, struct error *error)
@@ -386,7 +425,7 @@ int publication_open(struct publication *publication, struct error *error)
 
 int publication_supersede(struct publication *publication, struct error *error)
 {
-    ev_tstamp now = ev_now(publication->options.loop);
+    ev_tstamp now = publication_now();
     if (!publication->policy ||
         now - publication->superseded_at < (double)publication->options.supersede_interval_ns / 1e9)
         return error_set(error, ERROR_BUSY,
@@ -402,7 +441,7 @@ static int finish(struct publication *publication, int code, uint32_t what, stru
                   const char *subject)
 {
     if (code == -ENOSPC)
-        code = supersede_policy(publication, publication->policy_bytes * 2);
+        code = supersede_policy(publication, next_policy_bytes(publication));
     else if (!code)
         grow_ahead(publication);
     if (code)
@@ -453,6 +492,10 @@ int publication_set_roots(struct publication *publication, const struct policy_r
 {
     if (!publication->policy)
         return 0;
+    /* Leaves are shared with clients that have not moved yet: they need the roots of a new one, too. */
+    for (struct old_region *old = publication->old; old; old = old->next)
+        if (old->policy && !old->silent && policy_set_roots(old->policy, roots, count, active, version) != 0)
+            silence(old);
     return finish(publication, policy_set_roots(publication->policy, roots, count, active, version),
                   XYLEM_CHANGED_ROOTS, error, "roots");
 }
@@ -571,10 +614,19 @@ static bool add_name(struct scope_entry *entry, const char *service)
     return true;
 }
 
+/* As next_policy_bytes(). A fresh copy has retired next to nothing, so when that is full, too, it is doubled. */
+static uint64_t next_scope_bytes(const struct scope_entry *entry)
+{
+    struct region_statistics statistics;
+    region_statistics(scope_region(entry->scope), &statistics);
+    return statistics.retired_bytes > statistics.region_bytes / 2 ? entry->region_bytes
+                                                                  : entry->region_bytes * 2;
+}
+
 static int grow_scope(struct publication *publication, struct scope_entry *entry)
 {
     struct scope *fresh;
-    uint64_t bytes = entry->scope ? entry->region_bytes * 2 : entry->region_bytes;
+    uint64_t bytes = entry->scope ? next_scope_bytes(entry) : entry->region_bytes;
     if (bytes > publication->options.scope_bytes_max)
         return -ENOSPC;
     int code = scope_create(&fresh, publication->grace, bytes, publication->next_region_id++,
@@ -632,6 +684,8 @@ static int carry_leaf(struct publication *publication, struct scope_entry *to, c
     int code = to->scope ? 0 : grow_scope(publication, to);
     while (!code && (code = scope_copy_leaf(to->scope, from->scope, service)) == -ENOSPC)
         code = grow_scope(publication, to);
+    if (!code)
+        mark(publication, XYLEM_CHANGED_LEAF, scope_region(to->scope));
     return code;
 }
 

@@ -156,12 +156,15 @@ static int enable_wal(sqlite3 *database, const char *path, struct error *error)
     return code;
 }
 
+/* At least the time in seconds: a backup that is put back brings a lower generation with it, and what was counted from
+ * the ones since then must not come again. At least one more than before: the clock may have been set back. */
 static int raise_generation(struct store *store, struct error *error)
 {
     sqlite3_stmt *statement = NULL;
     int rc = sqlite3_prepare_v2(store->database,
-                                "INSERT INTO meta (" META_COLUMNS ") VALUES ('generation', 1)"
-                                " ON CONFLICT (key) DO UPDATE SET value = value + 1 RETURNING value",
+                                "INSERT INTO meta (" META_COLUMNS ") VALUES ('generation', unixepoch())"
+                                " ON CONFLICT (key) DO UPDATE SET value = max(value + 1, unixepoch())"
+                                " RETURNING value",
                                 -1, &statement, NULL);
     if (rc == SQLITE_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW) {
         store->generation = (uint64_t)sqlite3_column_int64(statement, 0);

@@ -146,8 +146,8 @@ struct store_revocation {
  * program), ERROR_CORRUPT (damaged), ERROR_SYSTEM. */
 int store_open(const char *directory, struct store **store, struct error *error);
 
-/* How often this store has been opened, counting this time: 1 for a new one. Unique and rising over restarts.
- */
+/* Raised at each opening, to at least the time in Unix seconds: unique and rising over restarts, and over a backup put
+ * back. */
 uint64_t store_generation(const struct store *store);
 
 /* Loading: calls `each` for every row in the order of the keys. The row and all it points at are valid during

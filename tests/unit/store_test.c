@@ -649,17 +649,6 @@ static void closing_drains_what_done_functions_submit_too(void **state)
     assert_true(meta(f, "first").found && meta(f, "second").found);
 }
 
-static void the_generation_rises(void **state)
-{
-    struct fixture *f = *state;
-    for (uint64_t i = 1; i <= 4; i++) {
-        must_open(f);
-        assert_int_equal(store_generation(f->store), i);
-        assert_int_equal(meta(f, "generation").integer, i);
-        must_close(f);
-    }
-}
-
 static int open_again(struct fixture *f)
 {
     struct store *second = NULL;
@@ -696,6 +685,31 @@ static void run_sql(const char *file, const char *sql)
     sqlite3_close(database);
 }
 
+static void the_generation_rises(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t before = (uint64_t)time(NULL) - 1;
+    for (int i = 0; i < 4; i++) {
+        must_open(f);
+        assert_true(store_generation(f->store) > before);
+        before = store_generation(f->store);
+        assert_int_equal(meta(f, "generation").integer, before);
+        must_close(f);
+    }
+    /* The clock was set back by a year: it rises all the same. */
+    char sql[128];
+    snprintf(sql, sizeof sql, "UPDATE meta SET value = %llu WHERE key = 'generation'",
+             (unsigned long long)before + 365 * 86400);
+    run_sql(f->file, sql);
+    must_open(f);
+    assert_int_equal(store_generation(f->store), before + 365 * 86400 + 1);
+    must_close(f);
+    /* A backup of long ago was put back: what was counted since then does not come again. */
+    run_sql(f->file, "UPDATE meta SET value = 7 WHERE key = 'generation'");
+    must_open(f);
+    assert_true(store_generation(f->store) + 1 >= (uint64_t)time(NULL));
+}
+
 static void a_stranger_in_the_file_is_noticed_and_kept_out(void **state)
 {
     struct fixture *f = *state;
@@ -722,7 +736,6 @@ static void a_newer_schema_is_refused_unchanged(void **state)
     assert_int_equal(store_restore_check(f->file, &f->error), ERROR_CONFLICT);
     run_sql(f->file, "PRAGMA user_version = 1");
     must_open(f);
-    assert_int_equal(store_generation(f->store), 2);
 }
 
 static void a_stranger_s_database_is_refused(void **state)
