@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "agent/audit.h"
 #include "agent/ca/authority.h"
@@ -107,10 +108,20 @@ static int make_run_directory(const char *path, struct error *error)
     return 0;
 }
 
+/* The store would say so, too, but in SQLite's words. It makes a directory that is not there. */
+static int check_state_directory(const char *path, struct error *error)
+{
+    if (access(path, W_OK) == 0 || errno == ENOENT)
+        return 0;
+    return error_errno(error, "state_directory %s cannot be written", path);
+}
+
 /* What has to be read before the store's thread takes the database. */
 static int load(struct agent *agent, struct error *error)
 {
     int code = make_run_directory(agent->config->run_directory, error);
+    if (!code)
+        code = check_state_directory(agent->config->state_directory, error);
     if (!code)
         code = store_open(agent->config->state_directory, &agent->store, error);
     if (!code && agent->config->key_file)

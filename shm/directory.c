@@ -6,10 +6,10 @@
 
 #include <xylem/xylem.h>
 
-#define SHARD_NAMES_MAX 48u /* a fuller shard is split */
+#define SHARD_NAMES_MAX 48u                   /* a fuller shard is split */
 #define SHARD_NAMES_CAP (4 * SHARD_NAMES_MAX) /* of those that cannot be split */
 #define BITS_MAX        24u
-#define PROBES_WANTED   6u
+#define PROBES_WANTED   1u /* a second probe is a mispredicted branch */
 #define SEEDS_TRIED     8u
 
 static struct xylem_directory *table(const struct directory *directory)
@@ -98,7 +98,7 @@ static uint32_t place(const struct directory *directory, struct xylem_shard *sha
 static struct xylem_shard *build_shard(const struct directory *directory, const xylem_ref *anchors,
                                        uint32_t count, uint32_t bits)
 {
-    uint32_t capacity = 2 * count + 1; /* names are few beside pairs, and every look-up comes through here */
+    uint32_t capacity = 3 * count + 1; /* names are few beside pairs, and every look-up comes through here */
     struct xylem_shard *shard = region_allocate(directory->region, XYLEM_OBJECT_SHARD,
                                                 sizeof *shard + capacity * sizeof shard->slots[0]);
     if (!shard)

@@ -454,8 +454,7 @@ static ssize_t build_groups(struct policy *policy, struct transaction *transacti
     for (size_t first = 0, next; first < count; first = next) {
         for (next = first + 1; next < count && staged[next].destination == staged[first].destination; next++)
             ;
-        int error =
-            build_group(policy, transaction, staged + first, next - first, alone, &groups[made]);
+        int error = build_group(policy, transaction, staged + first, next - first, alone, &groups[made]);
         if (error)
             return error;
         made++;

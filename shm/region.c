@@ -18,6 +18,9 @@
 #ifndef MADV_POPULATE_WRITE
 #    define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
+#ifndef MADV_COLLAPSE
+#    define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
 
 /* Sizes are rounded up to a class: 16 bytes apart up to 128, then eight classes a doubling, so that at most an eighth
  * is lost. Freed memory goes back to its class and is never merged: a region that fragments is superseded. */
@@ -94,11 +97,26 @@ static int seal(int fd, int *readonly_fd)
     return *readonly_fd == -1 ? -errno : 0;
 }
 
+/* A large policy region is committed by huge pages, each collapsed while nothing is in it: a reader then never waits for
+ * that, and no page is there that would not have been committed soon. Where the kernel will not, small pages do. */
+static uint64_t commit_unit(uint32_t kind, uint64_t region_bytes)
+{
+    return kind == XYLEM_REGION_POLICY && region_bytes >= XYLEM_LARGE_REGION_ ? XYLEM_HUGE_PAGE_
+                                                                              : COMMIT_BYTES;
+}
+
+static void collapse(uint8_t *start, uint64_t size_bytes, uint64_t unit)
+{
+    if (unit == XYLEM_HUGE_PAGE_ && size_bytes % unit == 0 && (uintptr_t)start % unit == 0)
+        (void)madvise(start, size_bytes, MADV_COLLAPSE);
+}
+
 /* Running out of memory has to be an error here, not a SIGBUS in the middle of a publication. */
 static int commit(struct region *region, uint64_t up_to)
 {
     uint64_t limit = region->header->region_bytes;
-    uint64_t target = (up_to + COMMIT_BYTES - 1) / COMMIT_BYTES * COMMIT_BYTES;
+    uint64_t unit = commit_unit(region->header->kind, limit);
+    uint64_t target = (up_to + unit - 1) / unit * unit;
     if (up_to <= region->committed)
         return 0;
     if (up_to > limit)
@@ -113,6 +131,7 @@ static int commit(struct region *region, uint64_t up_to)
              at += 4096) /* an older kernel: touch each page */
             __atomic_store_n(start + at, 0, __ATOMIC_RELAXED);
     }
+    collapse(start, target - region->committed, unit);
     region->committed = target;
     return 0;
 }
@@ -121,7 +140,7 @@ static int map(struct region *region, int fd, uint64_t region_bytes)
 {
     if (ftruncate(fd, (off_t)region_bytes) == -1)
         return -errno;
-    void *memory = mmap(NULL, region_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *memory = xylem_map_shared_(fd, region_bytes, PROT_READ | PROT_WRITE);
     if (memory == MAP_FAILED)
         return -errno;
     region->header = memory;
@@ -153,11 +172,12 @@ static int prepare(struct region *region, int fd, uint32_t kind, uint64_t region
         madvise(region->header, region_bytes, MADV_DONTDUMP);
         region->locked = mlock2(region->header, region_bytes, MLOCK_ONFAULT) == 0;
     }
-    uint64_t first = region_bytes < COMMIT_BYTES ? region_bytes : COMMIT_BYTES;
-    region->committed = 0;
+    uint64_t unit = commit_unit(kind, region_bytes);
+    uint64_t first = region_bytes < unit ? region_bytes : unit;
     struct xylem_region_header *header = region->header;
     if (madvise(header, first, MADV_POPULATE_WRITE) == -1 && errno != EINVAL)
         return -errno;
+    collapse((uint8_t *)header, first, unit);
     region->committed = first;
     fill_header(region, kind, region_bytes, region_id, hash_seed);
     return seal(fd, &region->fd);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* A leaf as it is kept over restarts: certificates in DER, the key in PKCS#8, sealed where a key file is configured. */
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/ca/key.h"
+#include "agent/ca/general_name.h"
 #include "agent/ca/pem.h"
+#include "agent/ca/x509.h"
 #include "agent/core/leaves_internal.h"
 #include "agent/core/model.h"
 #include "agent/der.h"
@@ -115,6 +118,65 @@ static int export_chain_pem(struct source_leaf *leaf, struct error *error)
         at += whole.length;
     }
     return at > 0 ? 0 : error_set(error, ERROR_CORRUPT, "there is no certificate");
+}
+
+static bool lists_dns(const struct config_texts *dns, struct der_slice name)
+{
+    for (size_t i = 0; i < dns->count; i++) /* a port is no part of the name */
+        if (strcspn(dns->items[i], ":") == name.length && memcmp(dns->items[i], name.data, name.length) == 0)
+            return true;
+    return false;
+}
+
+static bool is_address(const char *text, struct der_slice address)
+{
+    uint8_t bytes[16];
+    return (address.length == 4 && inet_pton(AF_INET, text, bytes) == 1 &&
+            memcmp(bytes, address.data, 4) == 0) ||
+           (address.length == 16 && inet_pton(AF_INET6, text, bytes) == 1 &&
+            memcmp(bytes, address.data, 16) == 0);
+}
+
+static bool lists_ip(const struct config_texts *ip, struct der_slice address)
+{
+    for (size_t i = 0; i < ip->count; i++)
+        if (is_address(ip->items[i], address))
+            return true;
+    return false;
+}
+
+/* Is the text one of the certificate's names of this type? */
+static bool certificate_has(const struct x509 *certificate, enum general_name_type type, const char *text)
+{
+    struct config_texts one = {(char *[]){(char *)(uintptr_t)text}, 1};
+    struct der_cursor names = x509_names(certificate);
+    struct general_name name;
+    while (!der_at_end(&names) && general_name_read(&names, &name, false) == 0)
+        if (name.type == type && (type == GENERAL_NAME_DNS ? lists_dns : lists_ip)(&one, name.value))
+            return true;
+    return false;
+}
+
+bool leaf_has_names(const struct source_leaf *leaf, const struct config_texts *dns,
+                    const struct config_texts *ip)
+{
+    struct x509 certificate;
+    struct general_name name;
+    if (x509_parse(&certificate, leaf->chain_der, leaf->leaf_der_size, NULL) != 0)
+        return false;
+    struct der_cursor names = x509_names(&certificate);
+    while (!der_at_end(&names) && general_name_read(&names, &name, false) == 0)
+        if ((name.type == GENERAL_NAME_DNS && !lists_dns(dns, name.value)) ||
+            (name.type == GENERAL_NAME_IP && !lists_ip(ip, name.value)))
+            return false;
+    for (size_t i = 0; i < dns->count; i++)
+        if (strcspn(dns->items[i], ":") > 0 &&
+            !certificate_has(&certificate, GENERAL_NAME_DNS, dns->items[i]))
+            return false;
+    for (size_t i = 0; i < ip->count; i++)
+        if (!certificate_has(&certificate, GENERAL_NAME_IP, ip->items[i]))
+            return false;
+    return true;
 }
 
 static uint8_t *copy(struct store_blob blob)

@@ -147,6 +147,14 @@ static void unlink_leaf(struct leaf *leaf)
 
 /* --- what a leaf is now --- */
 
+static bool is_of_present_roots(const struct leaf *leaf)
+{
+    struct identity_source *identity =
+        leaf->owner->identity; /* NULL while loading: leaves_start() asks again */
+    return !identity ||
+           identity->ops->leaf_is_current(identity, leaf->issuer_key_id, leaf->info.issuer_key_id_size);
+}
+
 static void set_info(struct leaf *leaf, const struct source_leaf *made, uint64_t index)
 {
     char *uri = strdup(made->uri);
@@ -170,7 +178,8 @@ static void set_info(struct leaf *leaf, const struct source_leaf *made, uint64_t
     leaf->info.failures = 0;
     leaf->last_error[0] = '\0';
     leaf->retry_at = 0;
-    leaf->current = true;
+    /* Roots and names may have changed while it was under way. */
+    leaf->current = !leaf->outdated && is_of_present_roots(leaf);
 }
 
 static int publish(struct leaf *leaf, const struct source_leaf *made, uint64_t index, struct error *error)
@@ -198,7 +207,7 @@ static int publish(struct leaf *leaf, const struct source_leaf *made, uint64_t i
 
 static void note_failure(struct leaf *leaf, const struct error *error)
 {
-    int64_t span = 1ll << (leaf->info.failures < 6 ? leaf->info.failures : 6);
+    int64_t span = (int64_t)1 << (leaf->info.failures < 6 ? leaf->info.failures : 6);
     if (span > RETRY_MAX_SEC)
         span = RETRY_MAX_SEC;
     leaf->info.failures++;
@@ -235,6 +244,8 @@ static void put_in_place(struct leaf *leaf, struct source_leaf *made, uint64_t i
     }
     struct error error;
     if (publish(leaf, made, index, &error) != 0) {
+        leaf->current =
+            false; /* readers have the one before: this is tried again, not left to the next renewal */
         note_failure(leaf, &error);
     } else {
         log_info(log_message(renewed ? "leaf renewed" : "leaf issued"), log_text("service", leaf->service),
@@ -310,6 +321,7 @@ static void issue(struct leaf *leaf)
     if (leaf->under_way || leaf->gone)
         return;
     leaf->under_way = true;
+    leaf->outdated = false;
     if (leaves->identity->ops->request_leaf(leaves->identity, &request, on_made, leaf, &error) == 0)
         return;
     leaf->under_way = false;
@@ -374,6 +386,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
         under_way += leaf->under_way;
     }
     evict_unused(leaves, now);
+    check_ready(leaves); /* again, if the publication failed */
 }
 
 void leaves_roots_changed(struct leaves *leaves)
@@ -382,9 +395,10 @@ void leaves_roots_changed(struct leaves *leaves)
     for (struct leaf *leaf = leaves->list; leaf; leaf = leaf->next) {
         if (leaf->gone || leaf->info.version == 0)
             continue;
-        leaf->current = leaves->identity->ops->leaf_is_current(leaves->identity, leaf->issuer_key_id,
-                                                               leaf->info.issuer_key_id_size);
-        if (!leaf->current && leaf->retry_at <= now)
+        if (is_of_present_roots(leaf))
+            continue; /* what is to be renewed for another reason stays so */
+        leaf->current = false;
+        if (leaf->retry_at <= now)
             leaf->retry_at = now + random_below(ROOT_CHANGE_SPREAD_SEC);
     }
 }
@@ -566,9 +580,12 @@ static int configure_service(struct leaves *leaves, const struct config *config,
         config_texts_free(&leaf->ip);
         leaf->dns = dns;
         leaf->ip = ip;
-        /* Names of its own: what was stored may have others, so it is made anew. */
-        leaf->current = leaf->info.version != 0 && !leaves->open;
+        leaf->current = leaf->loaded != NULL; /* as far as we know: looked at below */
+        leaf->outdated = leaf->under_way;
     }
+    /* The configuration may have changed while the agent was down. */
+    if (leaf->loaded && !leaf_has_names(leaf->loaded, &leaf->dns, &leaf->ip))
+        leaf->current = false;
     int code = publication_add_service(leaves->setup.publication, leaf->service, &service->access,
                                        doors_of(config, leaf->service), error);
     if (code == 1) { /* somebody lost access and still has the key */
@@ -655,7 +672,8 @@ static int load_one(void *argument, const struct store_leaf *row, struct error *
     leaf->loaded = loaded;
     set_info(leaf, loaded, row->version);
     leaf->info.requested = row->requested;
-    leaf->last_used = row->last_used;
+    /* Whoever was using it has to find its way back to us: the time unused begins anew. */
+    leaf->last_used = now_sec();
     return 0;
 }
 
@@ -693,7 +711,6 @@ void leaves_start(struct leaves *leaves, struct identity_source *identity, void 
 
 int leaves_publish(struct leaves *leaves, struct error *error)
 {
-    leaves->open = true;
     for (struct leaf *leaf = leaves->list; leaf; leaf = leaf->next) {
         if (!leaf->loaded)
             continue;
@@ -703,5 +720,6 @@ int leaves_publish(struct leaves *leaves, struct error *error)
         source_leaf_free(leaf->loaded);
         leaf->loaded = NULL;
     }
+    leaves->open = true;
     return 0;
 }

@@ -28,7 +28,8 @@ struct leaf {
     uint64_t made_index;
     bool under_way;
     bool gone;        /* no longer wanted; freed when nothing is under way */
-    bool current;     /* hangs off the roots as they are */
+    bool current;     /* hangs off the roots as they are, and has the names that it should have */
+    bool outdated;    /* what is under way was asked for with other names */
     int64_t retry_at; /* Unix seconds; 0: at renew_at */
     int64_t last_used;
 };
@@ -51,7 +52,7 @@ struct leaves {
     ev_timer tick;
     void (*ready)(void *argument); /* called once, when every configured service has a leaf */
     void *argument;
-    bool open; /* the publication is: leaves go straight there */
+    bool open; /* leaves go straight into the publication */
 };
 
 int leaves_create(struct leaves **out, const struct leaves_setup *setup, struct error *error);
@@ -67,7 +68,7 @@ int leaves_configure(struct leaves *leaves, const struct config *config, struct 
 void leaves_start(struct leaves *leaves, struct identity_source *identity, void (*ready)(void *argument),
                   void *argument);
 
-/* The publication is open: puts in what there is. */
+/* Before the publication opens: puts in what there is. After a failure, call it again. */
 int leaves_publish(struct leaves *leaves, struct error *error);
 
 /* Those that no longer hang off the roots are renewed, spread out. */
@@ -77,6 +78,9 @@ void leaves_roots_changed(struct leaves *leaves);
 int leaf_to_store(const struct leaf *leaf, const struct source_leaf *made, uint64_t index,
                   const struct keywrap *keywrap, struct ca_thread *thread, struct store_batch *batch,
                   struct error *error);
+/* Has it exactly these names beside its SPIFFE ID? */
+bool leaf_has_names(const struct source_leaf *leaf, const struct config_texts *dns,
+                    const struct config_texts *ip);
 int leaf_from_store(const struct store_leaf *row, const struct keywrap *keywrap, struct ca_thread *thread,
                     struct source_leaf **out, struct error *error);
 

@@ -271,6 +271,7 @@ static int create_publication(struct model *model, struct error *error)
         .policy_bytes_max = config->limits.policy_region_bytes_max,
         .scope_bytes_max = config->limits.scope_region_bytes_max,
         .supersede_interval_ns = config->limits.supersede_interval_ns,
+        .regions_per_uid_max = config->limits.regions_per_uid,
     };
     return publication_create(&model->publication, &options, error);
 }
@@ -390,8 +391,10 @@ static void on_leaves_ready(void *argument)
 {
     struct model *model = argument;
     struct error error;
-    if (publication_open(model->publication, &error) != 0 || leaves_publish(model->leaves, &error) != 0) {
+    /* All or nothing: a set is offered when it is complete. */
+    if (leaves_publish(model->leaves, &error) != 0 || publication_open(model->publication, &error) != 0) {
         log_error(log_message("regions could not be published; clients go on waiting"), log_reason(&error));
+        model->leaves->ready = on_leaves_ready;
         return;
     }
     publication_contact(model->publication);
@@ -428,6 +431,7 @@ int model_reconfigure(struct model *model, const struct config *config, struct e
         .policy_bytes_max = config->limits.policy_region_bytes_max,
         .scope_bytes_max = config->limits.scope_region_bytes_max,
         .supersede_interval_ns = config->limits.supersede_interval_ns,
+        .regions_per_uid_max = config->limits.regions_per_uid,
     };
     int code = leaves_configure(model->leaves, config, error);
     if (code)
@@ -444,8 +448,15 @@ int model_reconfigure(struct model *model, const struct config *config, struct e
                                           templates.count, error);
     if (!code && config->default_policy != former->default_policy)
         code = publication_set_default(model->publication, config->default_policy == CONFIG_ALLOW, error);
+    if (code) { /* the caller may free `config` now */
+        struct error again;
+        model->config = former;
+        if (leaves_configure(model->leaves, former, &again) != 0)
+            model->leaves->config = former;
+        return code;
+    }
     model_notify(model, MODEL_CONFIGURATION, NULL);
-    return code;
+    return 0;
 }
 
 /* --- changes --- */
@@ -486,12 +497,18 @@ static void submit(struct change *change, struct store_batch *batch, store_done 
     store_submit(change->model->setup.store, batch, stored, change);
 }
 
-static void publish_intention(struct model *model, struct policy_change *change)
+/* It is durable and the model has it, so the next region will, too; until then the old verdict stands, and whoever
+ * asked for the change must not believe otherwise. */
+static int not_published(struct error *error)
 {
-    struct error error;
-    if (publication_apply(model->publication, change, 1, &error) != 0)
-        /* It is durable and the model has it: the next region will, too. Until then, the old verdict stands. */
-        log_error(log_message("an intention could not be published"), log_reason(&error));
+    error_at(error, "stored, but not published");
+    log_error(log_message("a change could not be published"), log_reason(error));
+    return error->code;
+}
+
+static int publish_intention(struct model *model, const struct policy_change *change, struct error *error)
+{
+    return publication_apply(model->publication, change, 1, error) == 0 ? 0 : not_published(error);
 }
 
 static void on_intention_stored(void *argument, const struct error *error)
@@ -513,10 +530,10 @@ static void on_intention_stored(void *argument, const struct error *error)
     }
     change->put = NULL;
     if (intention_to_policy_change(intention, &policy_change))
-        publish_intention(model, &policy_change);
+        code = publish_intention(model, &policy_change, &conflict);
     intention_free(replaced);
     model_notify(model, MODEL_INTENTIONS, NULL);
-    answer(change, NULL);
+    answer(change, code ? &conflict : NULL);
 }
 
 int model_put_intention(struct model *model, struct intention *intention, model_done *done, void *argument,
@@ -553,14 +570,18 @@ static void on_intention_deleted(void *argument, const struct error *error)
     struct intention_name destination = intention_name_of(&change->destination);
     struct intention_name source = intention_name_of(&change->source);
     struct intention *removed = intentions_remove(model->intentions, &destination, &source, "");
-    if (removed && intention_to_policy_change(removed, &policy_change)) {
+    struct error why;
+    int code = 0;
+    if (!removed) { /* one that was under way before has taken it away */
+        code = error_set(&why, ERROR_NOT_FOUND, "Intention not found");
+    } else if (intention_to_policy_change(removed, &policy_change)) {
         policy_change.action = POLICY_REMOVE;
-        publish_intention(model, &policy_change);
+        code = publish_intention(model, &policy_change, &why);
     }
     if (removed)
         model_notify(model, MODEL_INTENTIONS, NULL);
     intention_free(removed);
-    answer(change, NULL);
+    answer(change, code ? &why : NULL);
 }
 
 static void copy_name(struct intention_parsed_name *to, const struct intention_name *from)
@@ -610,12 +631,13 @@ static void on_revocation_stored(void *argument, const struct error *error)
     struct revocation *revocation = change->revoke;
     change->revoke = NULL;
     revocation_free(revocations_put(model->revocations, revocation));
-    if (publication_revoke(model->publication, revocation_issuer_key_id(revocation),
-                           revocation->issuer_key_id_size, revocation_serial(revocation),
-                           revocation->serial_size, revocation->reason, &why) != 0)
-        log_error(log_message("a revocation could not be published"), log_reason(&why));
+    int code = publication_revoke(model->publication, revocation_issuer_key_id(revocation),
+                                  revocation->issuer_key_id_size, revocation_serial(revocation),
+                                  revocation->serial_size, revocation->reason, &why);
+    if (code)
+        not_published(&why);
     model_notify(model, MODEL_REVOCATIONS, NULL);
-    answer(change, NULL);
+    answer(change, code ? &why : NULL);
 }
 
 int model_revoke(struct model *model, const uint8_t *issuer_key_id, size_t issuer_size, const uint8_t *serial,
@@ -657,14 +679,16 @@ static void on_revocation_deleted(void *argument, const struct error *error)
     struct revocation *removed =
         revocations_remove(model->revocations, revocation_issuer_key_id(gone), gone->issuer_key_id_size,
                            revocation_serial(gone), gone->serial_size);
-    if (removed &&
-        publication_unrevoke(model->publication, revocation_issuer_key_id(gone), gone->issuer_key_id_size,
-                             revocation_serial(gone), gone->serial_size, &why) != 0)
-        log_error(log_message("a revocation could not be taken back in the regions"), log_reason(&why));
+    int code = removed ? publication_unrevoke(model->publication, revocation_issuer_key_id(gone),
+                                              gone->issuer_key_id_size, revocation_serial(gone),
+                                              gone->serial_size, &why)
+                       : 0;
+    if (code)
+        not_published(&why);
     if (removed)
         model_notify(model, MODEL_REVOCATIONS, NULL);
     revocation_free(removed);
-    answer(change, NULL);
+    answer(change, code ? &why : NULL);
 }
 
 int model_unrevoke(struct model *model, const uint8_t *issuer_key_id, size_t issuer_size,

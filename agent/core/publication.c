@@ -121,8 +121,8 @@ static void silence(struct old_region *old)
 /* A policy region that holds the whole model, of `bytes` or as much larger as it has to be. */
 static int build_policy(struct publication *publication, uint64_t bytes, struct policy **out)
 {
-    uint64_t version =
-        publication->policy ? policy_version(publication->policy) : publication->options.generation << GENERATION_BITS;
+    uint64_t version = publication->policy ? policy_version(publication->policy)
+                                           : publication->options.generation << GENERATION_BITS;
     for (;; bytes *= 2) {
         if (bytes > publication->options.policy_bytes_max)
             bytes = publication->options.policy_bytes_max;

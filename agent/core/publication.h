@@ -37,6 +37,7 @@ struct publication_options {
     void *model;
     unsigned clients_max;
     unsigned clients_per_uid_max;
+    unsigned regions_per_uid_max; /* superseded ones that one uid's clients may pin; 0: no limit */
     uint64_t policy_bytes_max;
     uint64_t scope_bytes_max;
     int64_t supersede_interval_ns;
@@ -153,7 +154,7 @@ void publication_each_page(struct publication *publication,
                                          const struct xylem_reader_page *page, uint32_t slot_capacity),
                            void *context);
 
-/* Supersedes all regions now: for tests and for `xylemctl regions supersede`. ERROR_BUSY inside the interval. */
+/* Supersedes the policy region now: for tests and for `xylemctl regions supersede`. ERROR_BUSY inside the interval. */
 int publication_supersede(struct publication *publication, struct error *error);
 
 #endif

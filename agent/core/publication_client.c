@@ -82,13 +82,62 @@ static bool gather_regions(struct publication_client *client)
     return true;
 }
 
+static void region_list_remove(struct region_list *list, const struct region *region)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->regions[i] == region) {
+            list->regions[i] = list->regions[--list->count];
+            return;
+        }
+}
+
+/* An offer that came to nothing: what the client held before, it goes on holding. */
+static void give_back(struct publication_client *client)
+{
+    for (size_t i = 0; i < client->added.count; i++) {
+        grace_reader_unuse(client->reader, client->added.regions[i]);
+        region_list_remove(&client->held, client->added.regions[i]);
+    }
+    client->added.count = 0;
+}
+
 static bool use_regions(struct publication_client *client)
 {
-    for (size_t i = 0; i < client->offer.count; i++)
-        if (!region_list_add(&client->held, client->offer.regions[i]) ||
-            grace_reader_use(client->reader, client->offer.regions[i]) != 0)
+    client->added.count = 0;
+    for (size_t i = 0; i < client->offer.count; i++) {
+        struct region *region = client->offer.regions[i];
+        if (client_holds(client, region))
+            continue;
+        if (!region_list_add(&client->held, region)) {
+            give_back(client);
             return false;
+        }
+        region_list_add(&client->added, region);
+        if (grace_reader_use(client->reader, region) != 0) {
+            give_back(client);
+            return false;
+        }
+    }
     return true;
+}
+
+/* A client whose readers do not leave their sections pins what was superseded; beyond the limit of its uid it gets no
+ * more. Clients that have let go of everything older are not hindered. */
+static bool pins_too_much(const struct publication_client *client)
+{
+    const struct publication *publication = client->publication;
+    unsigned pinned = 0;
+    if (!client->release_after || !publication->options.regions_per_uid_max)
+        return false;
+    for (const struct old_region *old = publication->old; old; old = old->next) {
+        const struct region *region = old->policy ? policy_region(old->policy) : scope_region(old->scope);
+        bool held = false;
+        for (const struct publication_client *other = publication->clients; other && !held;
+             other = other->next)
+            held = other->uid == client->uid && client_holds(other, region);
+        pinned += held;
+    }
+    return pinned >= publication->options.regions_per_uid_max;
 }
 
 static void send_offer(struct publication_client *client)
@@ -103,6 +152,12 @@ static void send_offer(struct publication_client *client)
     client->sink->set(client->connection, client->offered, fds, sizes, client->offer.count);
 }
 
+static void retry_later(struct publication_client *client)
+{
+    client->wants_set = true;
+    client->retry_at = publication_now() + RETRY_SEC;
+}
+
 /* At most one set is under way; what changes meanwhile is offered when it has been answered. */
 void client_offer(struct publication_client *client)
 {
@@ -115,20 +170,20 @@ void client_offer(struct publication_client *client)
                              "this user may read more access lists' leaves than one set has room for");
         return;
     }
-    if (use_regions(client)) {
+    if (!pins_too_much(client) && use_regions(client)) {
         send_offer(client);
         return;
     }
     log_warning(log_message("client holds too many old regions; it gets no new ones until it lets go"),
                 log_u64("client", client->id), log_i64("pid", client->pid));
-    client->retry_at = ev_now(client->publication->options.loop) + RETRY_SEC;
+    retry_later(client);
 }
 
 void client_flush(struct publication_client *client)
 {
     if (!client->connection)
         return;
-    if (client->wants_set)
+    if (client->wants_set && client->retry_at == 0)
         client_offer(client);
     /* Before the first set there is nothing that could have changed for it. */
     if (client->dirty && client->installed)
@@ -143,6 +198,7 @@ void publication_installed(struct publication_client *client, uint64_t min_epoch
     client->offered = 0;
     client->installed = min_epoch;
     client->current = client->offer;
+    client->added.count = 0;
     /* Sections that began up to now may have loaded an older set. */
     client->release_after = grace_epoch(client->publication->grace);
     client->publication->dirty = true;
@@ -181,8 +237,8 @@ void publication_refused(struct publication_client *client, uint64_t min_epoch, 
     log_warning(log_message("client refused a set of regions"), log_u64("client", client->id),
                 log_i64("pid", client->pid), log_text("reason", xylem_strerror(code)));
     client->offered = 0;
-    client->wants_set = true;
-    client->retry_at = ev_now(client->publication->options.loop) + RETRY_SEC;
+    give_back(client);
+    retry_later(client);
 }
 
 /* --- coming and going --- */
@@ -198,7 +254,7 @@ static void on_exit_of_process(struct ev_loop *loop, ev_io *watcher, int events)
         client->pidfd = -1;
         grace_reader_destroy(client->reader);
         client->reader = NULL;
-        client->held.count = client->current.count = 0;
+        client->held.count = client->current.count = client->added.count = 0;
         client->release_after = 0;
         return;
     }
@@ -219,13 +275,11 @@ static void take_over(struct publication_client *client, struct publication_clie
 {
     client->reader = former->reader;
     client->held = former->held;
-    client->current = former->current;
+    /* What was under way may have been installed just before the connection broke. */
+    client->current = former->offered ? former->held : former->current;
     client->installed = former->installed;
-    if (former->offered) /* it may have been installed just before the connection broke */
-        for (size_t i = 0; i < former->offer.count; i++)
-            region_list_add(&client->held, former->offer.regions[i]);
     former->reader = NULL;
-    former->held.count = former->current.count = 0;
+    former->held.count = former->current.count = former->added.count = 0;
     former->release_after = 0;
     former->offered = 0;
 }
@@ -292,6 +346,11 @@ int publication_attach(struct publication *publication, const struct publication
         free(client);
         return error_set(error, ERROR_SYSTEM, "no memory for another reader page");
     }
+    if (!former)
+        client->installed = peer->installed;
+    /* A RELEASE may have been lost with the former connection or agent, and a client has room for a few sets only. */
+    if (client->installed)
+        client->release_after = grace_epoch(publication->grace);
     client->id = ++publication->next_client_id;
     client->sink = sink;
     client->connection = connection;

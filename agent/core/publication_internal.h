@@ -25,8 +25,8 @@ struct old_region {
     struct old_region *next;
     struct policy *policy; /* one of the two */
     struct scope *scope;
-    ev_tstamp since;
-    bool silent; /* nothing is published there any more */
+    ev_tstamp since; /* as publication_now() */
+    bool silent;     /* nothing is published there any more */
 };
 
 struct region_list {
@@ -51,16 +51,17 @@ struct publication_client {
     ev_io exit_watcher; /* on its pidfd */
     int pidfd;
     bool fenced;
-    uint32_t dirty;         /* XYLEM_CHANGED_* not told yet */
-    bool wants_set;         /* something newer than what it was offered */
-    uint64_t offered;       /* min_epoch under way, 0 none */
-    uint64_t installed;     /* min_epoch in use, 0 none */
-    uint64_t release_after; /* sections that began up to this epoch may use older sets; 0: released */
-    ev_tstamp retry_at;     /* after a refusal */
-    ev_tstamp attached_at;
+    uint32_t dirty;             /* XYLEM_CHANGED_* not told yet */
+    bool wants_set;             /* something newer than what it was offered */
+    uint64_t offered;           /* min_epoch under way, 0 none */
+    uint64_t installed;         /* min_epoch in use, 0 none */
+    uint64_t release_after;     /* sections that began up to this epoch may use older sets; 0: released */
+    ev_tstamp retry_at;         /* after a refusal; as publication_now() */
+    ev_tstamp attached_at;      /* wall clock, for showing */
     struct region_list offer;   /* what was offered last */
     struct region_list current; /* what is installed */
     struct region_list held;    /* everything that it may be reading */
+    struct region_list added;   /* of these, what it holds for the offer under way alone */
 };
 
 struct publication {
@@ -76,8 +77,8 @@ struct publication {
     struct scope_entry *scopes;
     struct publication_client *clients;
     unsigned client_count;
-    ev_tstamp superseded_at;
-    ev_timer beat; /* heartbeat and housekeeping */
+    ev_tstamp superseded_at; /* as publication_now() */
+    ev_timer beat;           /* heartbeat and housekeeping */
     ev_timer grace_timer;
     ev_prepare flush; /* tells clients what changed, once a turn of the loop */
     bool dirty;
@@ -88,6 +89,8 @@ struct publication {
 };
 
 /* publication.c */
+/* Seconds that no step of the wall clock moves. */
+ev_tstamp publication_now(void);
 void publication_collect(struct publication *publication);
 
 /* publication_client.c */

@@ -368,11 +368,9 @@ struct xylem_leaf_object {
 #define XYLEM_READER_MAGIC  0x72646165726c7978ULL /* "xylreadr" */
 #define XYLEM_READER_LEVELS 6u
 
-/* Each word is epoch << 16 | nesting, one word a level: level 0 is the thread, a further one is used only by
- * a signal handler that interrupted an entry in flight on the level below, and marks its sections by the top
- * bit of the nesting. Written by single stores of the
- * thread that claimed the slot. 128 bytes: the neighbour's line is not dragged along by the adjacent-line
- * prefetcher. */
+/* Each word is epoch << 16 | nesting, one word a level: level 0 is the thread, a further one is used only by a signal
+ * handler that interrupted an entry in flight on the level below. Written by single stores of the thread that claimed
+ * the slot. 128 bytes: the neighbour's line is not dragged along by the adjacent-line prefetcher. */
 struct xylem_reader_slot {
     uint64_t words[XYLEM_READER_LEVELS]; /* MUTABLE [slot] */
     uint64_t thread;                     /* MUTABLE: tid of the owner, 0 free */

@@ -335,8 +335,7 @@ static inline void xylem_freshness(struct xylem_reader *reader, struct xylem_fre
 
 #define XYLEM_CLIENT_MAGIC_ 0x746e65696c636c78ULL
 #define XYLEM_SETS_         8u
-#define XYLEM_NESTING_      0x7fffu
-#define XYLEM_RAISED_       0x8000u /* this section raised the level, so its end lowers it again */
+#define XYLEM_NESTING_      0xffffu
 
 struct xylem_mapping_ {
     const struct xylem_region_header *region;
@@ -517,8 +516,7 @@ static XYLEM_HOT_ int xylem_name_equal_(const struct xylem_name_ *name, const ui
         return xylem_is_zero_(name->head ^ xylem_block_cover_(other, name->size));
     return xylem_is_zero_((name->head ^ xylem_block_at_(other)) |
                           (name->tail ^ xylem_block_at_(other + name->size - 16))) &&
-           (XYLEM_LIKELY_(name->size <= 32) ||
-            xylem_equal_(name->bytes + 16, other + 16, name->size - 32));
+           (XYLEM_LIKELY_(name->size <= 32) || xylem_equal_(name->bytes + 16, other + 16, name->size - 32));
 }
 
 /* The same as xylem_hash(). */
@@ -588,11 +586,11 @@ static inline const struct xylem_anchor *xylem_find_(const struct xylem_region_h
 /* --- sections --- */
 
 static XYLEM_HOT_ void xylem_enter_(struct xylem_reader *reader, struct xylem_reader_slot *slot,
-                                    uint32_t level, uint64_t nesting)
+                                    uint32_t level)
 {
     struct xylem_client *client = reader->client;
     uint64_t epoch = reader->epoch;
-    __atomic_store_n(&slot->words[level], epoch << 16 | nesting, __ATOMIC_RELAXED); /* [slot] */
+    __atomic_store_n(&slot->words[level], epoch << 16 | 1u, __ATOMIC_RELAXED); /* [slot] */
     if (XYLEM_UNLIKELY_(client->fenced))
         __atomic_thread_fence(__ATOMIC_SEQ_CST); /* [slot] the other fence is the scan's own */
     else
@@ -604,7 +602,7 @@ static XYLEM_HOT_ void xylem_enter_(struct xylem_reader *reader, struct xylem_re
      * word is read, and the set cannot be unmapped: for that, every epoch in use counts, small ones too. */
     while (XYLEM_UNLIKELY_(epoch < set->min_epoch)) {
         epoch = __atomic_load_n(&set->policy->epoch, __ATOMIC_ACQUIRE); /* [epoch] */
-        __atomic_store_n(&slot->words[level], epoch << 16 | nesting, __ATOMIC_RELAXED);
+        __atomic_store_n(&slot->words[level], epoch << 16 | 1u, __ATOMIC_RELAXED);
         if (client->fenced)
             __atomic_thread_fence(__ATOMIC_SEQ_CST);
         else
@@ -629,7 +627,7 @@ static XYLEM_COLD_ void xylem_enter_in_handler_(struct xylem_reader *reader, uin
     }
     __atomic_store_n(&reader->level, level + 1, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    xylem_enter_(reader, reader->slot, level + 1, XYLEM_RAISED_ | 1u);
+    xylem_enter_(reader, reader->slot, level + 1);
 }
 
 static XYLEM_HOT_ void xylem_lock_(struct xylem_reader *reader)
@@ -639,12 +637,17 @@ static XYLEM_HOT_ void xylem_lock_(struct xylem_reader *reader)
         return;
     uint32_t level = __atomic_load_n(&reader->level, __ATOMIC_RELAXED);
     uint64_t word = __atomic_load_n(&slot->words[level], __ATOMIC_RELAXED);
-    if (XYLEM_LIKELY_((word & XYLEM_NESTING_) == 0))
-        xylem_enter_(reader, slot, level, 1u);
-    else if (__atomic_load_n(&reader->set, __ATOMIC_RELAXED))
+    /* Outside sections the level is 0. One above it with an empty word is that of a handler which was interrupted after
+     * raising it: whoever entered there would lower it again on leaving, under that handler's feet. */
+    if (XYLEM_LIKELY_(((word & XYLEM_NESTING_) | level) == 0))
+        xylem_enter_(reader, slot, level);
+    else if (!__atomic_load_n(&reader->set, __ATOMIC_RELAXED))
+        xylem_enter_in_handler_(reader, level);
+    else if (XYLEM_LIKELY_((word & XYLEM_NESTING_) != XYLEM_NESTING_))
         __atomic_store_n(&slot->words[level], word + 1, __ATOMIC_RELAXED);
     else
-        xylem_enter_in_handler_(reader, level);
+        reader
+            ->refused++; /* one more would reach into the epoch; the section that there is protects this one, too */
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
@@ -660,20 +663,17 @@ static XYLEM_HOT_ void xylem_unlock_(struct xylem_reader *reader)
     }
     uint32_t level = __atomic_load_n(&reader->level, __ATOMIC_RELAXED);
     uint64_t word = __atomic_load_n(&slot->words[level], __ATOMIC_RELAXED);
-    uint64_t left = word - 1;
     if ((word & XYLEM_NESTING_) == 1) {
-        left &= ~(uint64_t)XYLEM_RAISED_;
         /* First the set, then the slot: a handler in between must not take this section for established. */
         __atomic_store_n(&reader->set, (const struct xylem_set_ *)NULL, __ATOMIC_RELAXED);
         reader->sections++;
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
     }
     /* Release: everything read in the section happens before the slot is seen empty. */
-    __atomic_store_n(&slot->words[level], left, __ATOMIC_RELEASE); /* [slot] */
-    /* Only who raised the level lowers it: a handler may run between any two of these stores, on a level that it found
-     * raised and empty, and must leave it so for whom it interrupted. */
-    if (XYLEM_UNLIKELY_((word & (XYLEM_RAISED_ | XYLEM_NESTING_)) == (XYLEM_RAISED_ | 1u))) {
+    __atomic_store_n(&slot->words[level], word - 1, __ATOMIC_RELEASE); /* [slot] */
+    if (XYLEM_UNLIKELY_(level > 0) && (word & XYLEM_NESTING_) == 1) {
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        /* From the local copy: handlers that came and went meanwhile have restored it. */
         __atomic_store_n(&reader->level, level - 1, __ATOMIC_RELAXED);
     }
 }
@@ -979,7 +979,7 @@ static inline int xylem_target_init(struct xylem_target *target, const char *nam
                   memchr(slash + 1, '/', tenancy_size - 1 - (size_t)(slash - name))))
         return XYLEM_E_INVALID;
     size_t prefix = slash || !tenancy_size ? 0 : 8; /* "namespace/service" means the partition "default" */
-    if (prefix + tenancy_size > 2 * XYLEM_NAME_MAX)
+    if (tenancy_size > 2 * XYLEM_NAME_MAX - prefix)
         return XYLEM_E_INVALID;
     for (size_t i = 0; i < service_size; i++)
         target->name_[i] = xylem_lower_((uint8_t)service[i]);
@@ -1083,7 +1083,8 @@ static XYLEM_HOT_ int xylem_recall_place_(const struct xylem_region_header *poli
     place->anchors[2] = target->anchors_[2];
     place->name = target->name_;
     place->name_bytes = target->name_bytes_;
-    return target->directory_version_ == place->directory_version && target->region_epoch_ == policy->min_epoch;
+    return target->directory_version_ == place->directory_version &&
+           target->region_epoch_ == policy->min_epoch;
 }
 
 static inline void xylem_target_resolve_(const struct xylem_region_header *policy,
@@ -1118,9 +1119,9 @@ static XYLEM_HOT_ int xylem_is_source_(const struct xylem_region_header *policy,
 {
     if (key)
         return (xylem_ref)slot == key;
-    return xylem_is_anchor_(
-        (const struct xylem_anchor *)xylem_at_(policy, (xylem_ref)slot, XYLEM_OBJECT_ANCHOR), source->tenancy,
-        &source->name);
+    return xylem_is_anchor_((const struct xylem_anchor *)xylem_at_(policy, (xylem_ref)slot,
+                                                                   XYLEM_OBJECT_ANCHOR),
+                            source->tenancy, &source->name);
 }
 
 static XYLEM_HOT_ uint64_t xylem_probe_(const struct xylem_region_header *policy, const uint64_t *slots,
@@ -1212,8 +1213,9 @@ static XYLEM_HOT_ uint64_t xylem_match_destination_(const struct xylem_region_he
                                                     const struct xylem_source_ *source, uint64_t hash)
 {
     uint32_t shape = (uint32_t)(root_and_shape >> 32);
-    const struct xylem_destination *destination = (const struct xylem_destination *)xylem_at_(
-        policy, (xylem_ref)root_and_shape, XYLEM_OBJECT_DESTINATION);
+    const struct xylem_destination *destination =
+        (const struct xylem_destination *)xylem_at_(policy, (xylem_ref)root_and_shape,
+                                                    XYLEM_OBJECT_DESTINATION);
     xylem_check_(&destination->object);
     uint64_t slot = XYLEM_UNSEEN_;
     if (XYLEM_LIKELY_(shape & XYLEM_SHAPE_INLINE)) {
@@ -1412,8 +1414,8 @@ static inline int xylem_decide_(struct xylem_reader *reader, const struct xylem_
 static XYLEM_NOINLINE_ int xylem_decide_rest_(struct xylem_reader *reader,
                                               const struct xylem_region_header *policy,
                                               const struct xylem_place_ *place,
-                                              const struct xylem_source_ *source, uint64_t hash, uint64_t root,
-                                              struct xylem_verdict *verdict)
+                                              const struct xylem_source_ *source, uint64_t hash,
+                                              uint64_t root, struct xylem_verdict *verdict)
 {
     uint64_t roots[3] = {root, 0, 0};
     return xylem_decide_from_(reader, policy, place, source, hash, 1, roots, verdict);
@@ -1425,7 +1427,8 @@ static XYLEM_HOT_ void xylem_prefetch_(const struct xylem_region_header *policy,
 {
     uint32_t shape = (uint32_t)(root_and_shape >> 32);
     const struct xylem_destination *destination =
-        (const struct xylem_destination *)((const uint8_t *)policy + (root_and_shape & 0xffffffffu) * XYLEM_REF_UNIT);
+        (const struct xylem_destination *)((const uint8_t *)policy +
+                                           (root_and_shape & 0xffffffffu) * XYLEM_REF_UNIT);
     uint32_t home = xylem_slot_index(hash, shape >> XYLEM_SHAPE_SEED_SHIFT & XYLEM_SHAPE_SEED,
                                      shape & XYLEM_SHAPE_CAPACITY);
     __builtin_prefetch(&destination->slots[home]);
@@ -1987,6 +1990,35 @@ static inline int xylem_check_region_(const struct xylem_region_header *region, 
     return XYLEM_OK;
 }
 
+/* Maps a region so that the kernel may back it by huge pages where it has them: a large one begins at a multiple of their
+ * size. Returns MAP_FAILED, and errno, if that fails. */
+#define XYLEM_HUGE_PAGE_    ((uintptr_t)2 << 20)
+#define XYLEM_LARGE_REGION_ (8 * XYLEM_HUGE_PAGE_)
+
+static inline void *xylem_map_shared_(int fd, uint64_t size_bytes, int protection)
+{
+    if (size_bytes < XYLEM_LARGE_REGION_)
+        return mmap(NULL, size_bytes, protection, MAP_SHARED, fd, 0);
+    uint8_t *room = (uint8_t *)mmap(NULL, size_bytes + XYLEM_HUGE_PAGE_, PROT_NONE,
+                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        return MAP_FAILED;
+    size_t before = (size_t)(-(uintptr_t)room & (XYLEM_HUGE_PAGE_ - 1));
+    void *memory = mmap(room + before, size_bytes, protection, MAP_SHARED | MAP_FIXED, fd, 0);
+    if (memory == MAP_FAILED) {
+        int saved = errno;
+        munmap(room, size_bytes + XYLEM_HUGE_PAGE_);
+        errno = saved;
+        return MAP_FAILED;
+    }
+    size_t end = before + ((size_bytes + 4095u) & ~(size_t)4095u);
+    if (before)
+        munmap(room, before);
+    if (end < size_bytes + XYLEM_HUGE_PAGE_)
+        munmap(room + end, size_bytes + XYLEM_HUGE_PAGE_ - end);
+    return memory;
+}
+
 static inline int xylem_map_region_(int fd, uint64_t size_bytes, uint32_t kind, struct xylem_mapping_ *out)
 {
     struct stat status;
@@ -1997,7 +2029,7 @@ static inline int xylem_map_region_(int fd, uint64_t size_bytes, uint32_t kind, 
     if (size_bytes < sizeof(struct xylem_region_header) || (uint64_t)status.st_size != size_bytes ||
         seals == -1 || (seals & F_SEAL_SHRINK) == 0)
         return XYLEM_E_DAMAGED;
-    void *memory = mmap(NULL, size_bytes, PROT_READ, MAP_SHARED, fd, 0);
+    void *memory = xylem_map_shared_(fd, size_bytes, PROT_READ);
     if (memory == MAP_FAILED)
         return XYLEM_E_SYSTEM;
     int error = xylem_check_region_((const struct xylem_region_header *)memory, size_bytes, kind);
