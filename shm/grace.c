@@ -99,7 +99,8 @@ static void drop(struct region **list, uint32_t *count, const struct region *reg
 {
     for (uint32_t i = 0; i < *count; i++)
         if (list[i] == region) {
-            memmove(&list[i], &list[i + 1], (--*count - i) * sizeof(struct region *)); /* keeps the order of age */
+            memmove(&list[i], &list[i + 1],
+                    (--*count - i) * sizeof(struct region *)); /* keeps the order of age */
             return;
         }
 }

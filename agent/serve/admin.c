@@ -246,7 +246,7 @@ int admin_create(struct admin **out, const struct admin_options *options, struct
     admin->observed = observed_new(PAIRS_MAX);
     admin->denials = admin->observed ? denials_new(admin->observed) : NULL;
     int code = admin->denials ? admin_reload(admin, options->sockets, options->socket_count, error)
-                               : error_set(error, ERROR_SYSTEM, "no memory for the admin door");
+                              : error_set(error, ERROR_SYSTEM, "no memory for the admin door");
     if (code) {
         denials_free(admin->denials);
         observed_free(admin->observed);
