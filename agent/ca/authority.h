@@ -124,8 +124,8 @@ struct authority_leaf_request {
     bool unlimited; /* not counted against csr_max_per_second and csr_max_concurrent */
 };
 
-/* Makes a P-256 key and a leaf of Consul's profile, verified against the active root; audits
- * "certificate_issued". As identity_source_ops.request_leaf. ERROR_BUSY: `Rate limit reached, try again
+/* Makes a P-256 key and a leaf of Consul's profile, verified against the active root. It is audited by whoever makes it
+ * durable. As identity_source_ops.request_leaf. ERROR_BUSY: `Rate limit reached, try again
  * later`. As in Consul, the leaf may outlive the root; an expired root signs nothing. */
 int authority_sign_leaf(struct authority *authority, const struct authority_leaf_request *request,
                         source_leaf_done *done, void *argument, struct error *error);

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "agent/audit.h"
 #include "agent/ca/path.h"
 #include "agent/ca/pem.h"
 
@@ -179,10 +178,6 @@ static void done(struct worker_job *worker_job)
         job->done(job->argument, NULL, &job->error);
     } else {
         job->leaf = NULL;
-        audit_emit("certificate_issued", log_text("kind", "leaf"), log_text("uri", leaf->uri),
-                   log_hex("serial", leaf->serial, leaf->serial_size),
-                   log_hex("issuer_key_id", leaf->issuer_key_id, leaf->issuer_key_id_size),
-                   log_i64("not_after", leaf->not_after));
         job->done(job->argument, leaf, NULL);
     }
     job_free(job);

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/audit.h"
 #include "agent/core/model.h"
 #include "agent/log.h"
 
@@ -244,8 +245,8 @@ static void put_in_place(struct leaf *leaf, struct source_leaf *made, uint64_t i
     }
     struct error error;
     if (publish(leaf, made, index, &error) != 0) {
-        leaf->current =
-            false; /* readers have the one before: this is tried again, not left to the next renewal */
+        /* Readers have the one before: this is tried again, not left to the next renewal. */
+        leaf->current = false;
         note_failure(leaf, &error);
     } else {
         log_info(log_message(renewed ? "leaf renewed" : "leaf issued"), log_text("service", leaf->service),
@@ -262,6 +263,12 @@ static void on_stored(void *argument, const struct error *error)
     struct source_leaf *made = leaf->made;
     leaf->made = NULL;
     leaf->under_way = false;
+    if (!error) /* not before: a serial that is forgotten with a crash is given again */
+        audit_emit(leaf->info.version ? "certificate_renewed" : "certificate_issued",
+                   log_text("kind", "leaf"), log_text("service", leaf->service), log_text("uri", made->uri),
+                   log_hex("serial", made->serial, made->serial_size),
+                   log_hex("issuer_key_id", made->issuer_key_id, made->issuer_key_id_size),
+                   log_i64("not_after", made->not_after));
     if (leaf->gone || error) {
         source_leaf_free(made);
         if (leaf->gone)

@@ -11,8 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     differential_open(&driver, 32u << 20);
     driver.bytes = size ? data : &nothing;
     driver.size = size;
-    for (uint32_t step = 0; driver.size && step < 120; step++) {
-        differential_change(&driver, 700);
+    for (uint32_t step = 0; driver.size && step < 60; step++) {
+        differential_change(&driver, 600);
         differential_ask(&driver, 900);
         differential_ask(&driver, 900);
     }

@@ -130,7 +130,7 @@ def test_agent_killed_and_restarted(agent, loop):
         during = loop.wait(lambda now: not now["attached"])
         assert during["allow"] is True
         agent.start()
-        after = loop.wait(lambda now: now["attached"])
+        after = loop.wait(lambda now: now["attached"] and now["policy_version"] > before["policy_version"])
         assert after["allow"] is True
         assert after["leaf_version"] == before["leaf_version"]  # the same certificate, not a new one
         assert after["policy_version"] > before["policy_version"]

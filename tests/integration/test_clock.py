@@ -73,7 +73,7 @@ class ClockedAgent(Agent):
         return json.loads(done.stdout)
 
     def issued(self):
-        return len(re.findall(r'"event":"certificate_issued"[^\n]*"kind":"leaf"', self.log()))
+        return len(re.findall(r'"event":"certificate_(?:issued|renewed)"[^\n]*"kind":"leaf"', self.log()))
 
     def leaves(self):
         return json.loads(self.admin("--json leaves"))

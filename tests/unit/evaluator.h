@@ -52,12 +52,12 @@ static inline bool evaluator_is_star(const char *text)
 /* Destinations are the same without regard to case, sources only letter by letter. */
 static inline bool evaluator_same_rule(const struct evaluator_rule *a, const struct evaluator_rule *b)
 {
-    return strcasecmp(a->destination.name, b->destination.name) == 0 &&
-           strcmp(a->destination.namespace_name, b->destination.namespace_name) == 0 &&
-           strcmp(a->destination.partition, b->destination.partition) == 0 &&
-           strcmp(a->source.name, b->source.name) == 0 &&
+    return strcmp(a->source.name, b->source.name) == 0 && /* first: it differs most often */
            strcmp(a->source.namespace_name, b->source.namespace_name) == 0 &&
-           strcmp(a->source.partition, b->source.partition) == 0;
+           strcmp(a->source.partition, b->source.partition) == 0 &&
+           strcasecmp(a->destination.name, b->destination.name) == 0 &&
+           strcmp(a->destination.namespace_name, b->destination.namespace_name) == 0 &&
+           strcmp(a->destination.partition, b->destination.partition) == 0;
 }
 
 static inline void evaluator_apply(struct evaluator *evaluator, const struct evaluator_rule *change)
