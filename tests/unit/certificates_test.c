@@ -196,8 +196,8 @@ static void test_full_scope(void **state)
 
 static void test_roots(void **state)
 {
-    struct xylem_roots_view roots;
-    struct xylem_root_view root;
+    struct xylem_roots_view roots = {0};
+    struct xylem_root_view root = {0};
     struct xylem_leaf_view leaf;
     struct policy_root none = {NULL, 0, "", "", 0, 0};
     (void)state;
