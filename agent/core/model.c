@@ -461,15 +461,23 @@ int model_reconfigure(struct model *model, const struct config *config, struct e
 
 /* --- changes --- */
 
-static struct change *new_change(struct model *model, model_done *done, void *argument)
+/* A change and the batch that makes it durable; every one takes an index. */
+static int begin(struct model *model, model_done *done, void *argument, struct change **out,
+                 struct store_batch **batch, struct error *error)
 {
     struct change *change = calloc(1, sizeof *change);
-    if (!change)
-        return NULL;
+    *batch = store_batch_new();
+    if (!change || !*batch) {
+        free(change);
+        store_batch_free(*batch);
+        return error_set(error, ERROR_SYSTEM, "no memory");
+    }
     change->model = model;
     change->done = done;
     change->argument = argument;
-    return change;
+    change->index = model_next_index(model);
+    *out = change;
+    return 0;
 }
 
 static void free_change(struct change *change)
@@ -540,17 +548,14 @@ int model_put_intention(struct model *model, struct intention *intention, model_
                         struct error *error)
 {
     struct store_intention row;
-    struct change *change = new_change(model, done, argument);
-    struct store_batch *batch = store_batch_new();
-    if (!change || !batch) {
-        free(change);
-        store_batch_free(batch);
-        return error_set(error, ERROR_SYSTEM, "no memory");
-    }
-    uint64_t index = model_next_index(model);
+    struct change *change;
+    struct store_batch *batch;
+    int code = begin(model, done, argument, &change, &batch, error);
+    if (code)
+        return code;
     if (intention->create_index == 0)
-        intention->create_index = index;
-    intention->modify_index = index;
+        intention->create_index = change->index;
+    intention->modify_index = change->index;
     change->put = intention;
     intention_to_store(intention, &row);
     store_put_intention(batch, &row);
@@ -602,16 +607,13 @@ int model_delete_intention(struct model *model, const struct intention_name *des
     const struct intention *found = intentions_get(model->intentions, destination, source, NULL);
     if (!found)
         return error_set(error, ERROR_NOT_FOUND, "Intention not found");
-    struct change *change = new_change(model, done, argument);
-    struct store_batch *batch = store_batch_new();
-    if (!change || !batch) {
-        free(change);
-        store_batch_free(batch);
-        return error_set(error, ERROR_SYSTEM, "no memory");
-    }
+    struct change *change;
+    struct store_batch *batch;
+    int code = begin(model, done, argument, &change, &batch, error);
+    if (code)
+        return code;
     struct store_intention row;
     intention_to_store(found, &row);
-    model_next_index(model);
     copy_name(&change->destination, &found->destination);
     copy_name(&change->source, &found->source);
     store_delete_intention(batch, &row.key);
@@ -650,15 +652,13 @@ int model_revoke(struct model *model, const uint8_t *issuer_key_id, size_t issue
                                expires_at, model->index + 1, &revocation, error);
     if (code)
         return code;
-    struct change *change = new_change(model, done, argument);
-    struct store_batch *batch = store_batch_new();
-    if (!change || !batch) {
-        free(change);
-        store_batch_free(batch);
+    struct change *change;
+    struct store_batch *batch;
+    code = begin(model, done, argument, &change, &batch, error);
+    if (code) {
         revocation_free(revocation);
-        return error_set(error, ERROR_SYSTEM, "no memory");
+        return code;
     }
-    model_next_index(model);
     change->revoke = revocation;
     revocation_to_store(revocation, &row);
     store_put_revocation(batch, &row);
@@ -705,15 +705,13 @@ int model_unrevoke(struct model *model, const uint8_t *issuer_key_id, size_t iss
         revocation_free(gone);
         return error_set(error, ERROR_NOT_FOUND, "this serial of this issuer is not revoked");
     }
-    struct change *change = new_change(model, done, argument);
-    struct store_batch *batch = store_batch_new();
-    if (!change || !batch) {
-        free(change);
-        store_batch_free(batch);
+    struct change *change;
+    struct store_batch *batch;
+    code = begin(model, done, argument, &change, &batch, error);
+    if (code) {
         revocation_free(gone);
-        return error_set(error, ERROR_SYSTEM, "no memory");
+        return code;
     }
-    model_next_index(model);
     change->unrevoke = gone;
     revocation_to_store(gone, &row);
     store_delete_revocation(batch, row.issuer_key_id, row.serial);
