@@ -223,7 +223,11 @@ static void check_provider(struct config_reader *reader, cfg_t *connect, cfg_t *
 void config_read_connect(struct config_reader *reader, cfg_t *connect)
 {
     cfg_t *ca = cfg_getsec(connect, "ca_config");
+    const struct config_value *enabled = config_value_of(connect, "enabled");
     config_read_bool(reader, connect, "enabled", &reader->config->connect_enabled);
+    if (enabled && !reader->config->connect_enabled)
+        config_warn(reader, enabled->line,
+                    "enabled = false has no effect: what this agent is for needs its CA");
     check_provider(reader, connect, ca);
     read_ca_config(reader, ca, &reader->config->ca);
 }

@@ -37,7 +37,8 @@ void memory_run(const struct options *options, struct report *report);
 void issue_run(const struct options *options, struct report *report);
 void start_run(const struct options *options, struct report *report);
 
-/* A part of publish: how long a change takes to be on stable storage. */
+/* Parts of commands. They add durable_us, and rss_bytes. */
+void footprint_measure(struct report *report);
 void durable_measure(struct report *report);
 
 /* Nanoseconds of CLOCK_MONOTONIC. */

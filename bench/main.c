@@ -14,7 +14,7 @@ static const struct command commands[] = {
     {"publish", "--pairs N", "time to compile and publish one change, and until a reader sees it",
      publish_run},
     {"load", "--pairs N", "time to load all pairs into an empty region", load_run},
-    {"issue", "--seconds S [--threads W]", "leaves a second from W workers, against wolfCrypt's bound",
+    {"issue", "--seconds S [--workers W]", "leaves a second from W workers, against wolfCrypt's bound",
      issue_run},
     {"start", "", "from exec of xylemd with nothing stored to the first leaf read, 20 times", start_run},
     {"memory", "[--pairs N] [--leaves L]", "bytes a pair and a leaf", memory_run},

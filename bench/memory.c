@@ -111,5 +111,5 @@ void memory_run(const struct options *options, struct report *report)
 {
     measure_pairs(options, report);
     measure_leaves(options, report);
-    report_number(report, "rss_bytes", resident_bytes());
+    footprint_measure(report);
 }

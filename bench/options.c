@@ -46,7 +46,7 @@ void options_parse(struct options *options, int argc, char **argv)
             options->pairs = number(name, value, 100, PAIRS_MAX);
         else if (strcmp(name, "--leaves") == 0)
             options->leaves = number(name, value, 1, LEAVES_MAX);
-        else if (strcmp(name, "--threads") == 0)
+        else if (strcmp(name, "--threads") == 0 || strcmp(name, "--workers") == 0)
             options->threads = number(name, value, 1, THREADS_MAX);
         else if (strcmp(name, "--churn") == 0)
             options->churn = number(name, value, 0, CHURN_MAX);
