@@ -190,6 +190,11 @@ static void test_consul_block(void **state)
     assert_true(c->ca.leaf_cert_ttl_ns == DURATION_MINUTE);
     assert_null(c->ca.private_key);
     config_free(c);
+    c = parse("connect { enabled = false }", &warnings);
+    assert_int_equal(warnings.count, 1);
+    assert_non_null(strstr(warnings.items[0], "test.conf:1: enabled = false has no effect"));
+    config_texts_free(&warnings);
+    config_free(c);
 }
 
 #define CA(text) "connect {\nca_config {\n" text "\n}\n}\n"
