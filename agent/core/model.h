@@ -68,8 +68,8 @@ void model_saw_index(struct model *model, uint64_t index);
 /* `error` is NULL when the change is durable and published. */
 typedef void model_done(void *argument, const struct error *error);
 
-/* Sets an intention (replacing that of the same source and destination); the model's from now on. Times and indexes
- * are filled in. Returns 0 and answers later; or a code, and `done` is never called. */
+/* Sets an intention (replacing that of the same source and destination); its index is filled in. Returns 0, takes the
+ * intention and answers later; or a code, then it stays the caller's and `done` is never called. */
 int model_put_intention(struct model *model, struct intention *intention, model_done *done, void *argument,
                         struct error *error);
 /* ERROR_NOT_FOUND if there is none (also if one under way will take it away first). */

@@ -127,7 +127,7 @@ const struct admin_command admin_commands[] = {
     {"clients", CONFIG_VIEWER, "", "The processes that are attached", 0, 0, false, admin_clients},
     {"regions", CONFIG_VIEWER, "", "The shared memory regions and who holds them", 0, 0, false,
      admin_regions},
-    {"regions supersede", CONFIG_OPERATOR, "", "Replace all regions by fresh ones now", 0, 0, true,
+    {"regions supersede", CONFIG_OPERATOR, "", "Replace the policy region by a fresh one now", 0, 0, true,
      admin_regions_supersede},
     {"watch", CONFIG_VIEWER, "[roots|leaf|intentions|revocations|configuration]...",
      "One line for each change, until you close the connection", 0, 5, false, admin_watch},

@@ -96,7 +96,7 @@ const struct ctl_command ctl_commands[] = {
     {"ca crl", "[SECONDS]", "a new CRL of the active root as PEM", 0, 1, CTL_ASK, NULL, {{0}}},
     {"clients", "", "the processes that are attached", 0, 0, CTL_ASK, NULL, {{0}}},
     {"regions", "", "the shared memory regions and who holds them", 0, 0, CTL_ASK, NULL, {{0}}},
-    {"regions supersede", "", "replace all regions by fresh ones now", 0, 0, CTL_ASK, NULL, {{0}}},
+    {"regions supersede", "", "replace the policy region by a fresh one now", 0, 0, CTL_ASK, NULL, {{0}}},
     {"watch",
      "[roots|leaf|intentions|revocations|configuration]...",
      "one line for each change",
